@@ -1,0 +1,10 @@
+//! tidegate collects market data, economic series, filings and news from many providers at once.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod config;
+pub mod error;
+pub mod model;
+pub mod sim;
+pub mod source;
+pub mod time;
+pub mod wire;

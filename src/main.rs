@@ -1,0 +1,2 @@
+//! The `tidegate` program: the command line of the library.
+fn main() {}

@@ -1,0 +1,3 @@
+//! The provider simulator: serves every source's samples at the provider's own paths, with moving prices and times.
+
+pub mod routes;

@@ -1,0 +1,203 @@
+//! What a source declares of itself, as constant data: hosts, kinds, keys, quotas, samples.
+
+use std::time::Duration;
+
+use crate::model::{Interval, Kind, Query, SourceId, Verdict};
+
+/// What a provider is and allows.
+#[derive(Debug)]
+pub struct Spec {
+    /// The id: the word its file is named by.
+    pub id: SourceId,
+    /// The provider's name as it writes it.
+    pub title: &'static str,
+    /// Base URLs by name; the first is where most requests go. A request names its own by index.
+    pub bases: &'static [Base],
+    /// The kinds it serves.
+    pub kinds: &'static [KindSpec],
+    /// The environment variables of its secrets and settings.
+    pub credentials: &'static [Credential],
+    /// Its quotas by plan; the first is the free one and the default.
+    pub tiers: &'static [Tier],
+    /// What the quota is counted by.
+    pub scope: QuotaScope,
+    /// Sample answers, written after the vendor's documentation, for tests and for the simulator.
+    pub samples: &'static [Sample],
+    /// How the simulator serves the samples; the format is described in `sim/routes.rs`.
+    pub routes: &'static str,
+    /// How well the decoding is evidenced.
+    pub evidence: Evidence,
+    /// The vendor's documentation of the quota, with the date it was read.
+    pub quota_docs: &'static str,
+}
+
+impl Spec {
+    /// What it declares of a kind; `None` when it does not serve it.
+    pub fn kind(&self, kind: Kind) -> Option<&KindSpec> {
+        self.kinds.iter().find(|spec| spec.kind == kind)
+    }
+
+    /// A sample's body by its file name.
+    pub fn sample(&self, name: &str) -> Option<&'static str> {
+        self.samples.iter().find(|sample| sample.name == name).map(|sample| sample.body)
+    }
+}
+
+/// A base URL and its name in configuration.
+#[derive(Debug)]
+pub struct Base {
+    /// The name: `api` for the first.
+    pub name: &'static str,
+    /// `https://host`, without a trailing slash; a path prefix may follow.
+    pub url: &'static str,
+}
+
+/// One kind that a source serves.
+#[derive(Debug)]
+pub struct KindSpec {
+    /// The kind.
+    pub kind: Kind,
+    /// Whether it needs a key.
+    pub key: KeyUse,
+    /// How many symbols one request takes.
+    pub batching: Batching,
+    /// Whether one request can fetch the whole market (`Query::whole_market`).
+    pub whole_market: bool,
+    /// Bar lengths the provider offers; empty for other kinds.
+    pub intervals: &'static [Interval],
+    /// Whether `Query::range` is honoured.
+    pub ranges: bool,
+    /// How often the embedded default and a configuration without `every` poll it.
+    pub every: Duration,
+    /// What the embedded default polls: canonical symbols; empty where the kind takes none.
+    pub examples: &'static [&'static str],
+}
+
+/// Whether a kind needs a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// Works without.
+    None,
+    /// Works without; a key raises the limits.
+    Optional,
+    /// Refused without.
+    Required,
+}
+
+/// How many symbols one request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// Takes no symbols at all.
+    None,
+    /// None or one: general news, or news of one instrument.
+    Optional,
+    /// Exactly one.
+    One,
+    /// One to that many.
+    Many(usize),
+}
+
+impl Batching {
+    /// The most symbols one request takes.
+    pub const fn symbols_max(self) -> usize {
+        match self {
+            Batching::None => 0,
+            Batching::Optional | Batching::One => 1,
+            Batching::Many(max) => max,
+        }
+    }
+}
+
+/// A variable that a source reads: a secret or a setting.
+#[derive(Debug)]
+pub struct Credential {
+    /// The environment variable, under the provider's usual name.
+    pub variable: &'static str,
+    /// What it is, for `tidegate sources` and `.env.example`.
+    pub about: &'static str,
+    /// What the simulator takes for it.
+    pub simulated: &'static str,
+}
+
+/// A plan of the provider and its windows.
+#[derive(Debug)]
+pub struct Tier {
+    /// The plan's name in configuration; `free` for the default.
+    pub name: &'static str,
+    /// Its windows; a request must pass all that apply to it.
+    pub windows: &'static [Window],
+}
+
+/// One limit: so much weight per so much time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The bucket it counts; `""` counts every request to the provider.
+    pub bucket: &'static str,
+    /// Weight at most.
+    pub limit: u32,
+    /// Per this time; ignored for [`WindowShape::Concurrency`].
+    pub per: Duration,
+    /// How the time runs.
+    pub shape: WindowShape,
+}
+
+/// How a window's time runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowShape {
+    /// Requests in flight at once, whatever the time.
+    Concurrency,
+    /// Starts anew at each multiple of its length on the provider's clock.
+    Fixed,
+    /// Slides with the time.
+    Rolling,
+}
+
+/// What a provider counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaScope {
+    /// The address requests come from.
+    Ip,
+    /// The key.
+    Key,
+}
+
+/// A sample answer.
+#[derive(Debug)]
+pub struct Sample {
+    /// Its file name under `samples/<source>/`.
+    pub name: &'static str,
+    /// Its body.
+    pub body: &'static str,
+}
+
+/// How well a source's decoding is evidenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Examples in the provider's documentation.
+    Documented,
+    /// Genuine recorded answers of every kind.
+    Recorded,
+    /// Recorded answers of some kinds, documentation for the rest.
+    Mixed,
+}
+
+/// Something that must be known before a query can be asked.
+#[derive(Debug)]
+pub struct Prerequisite {
+    /// Its name, also the key of its age in the state.
+    pub name: &'static str,
+    /// How long it holds.
+    pub ttl: Duration,
+    /// Whether a query cannot be asked without it. What is only nice to have is refreshed in the background.
+    pub needed: fn(&Query, &super::State) -> bool,
+    /// Verdicts on later answers that make it void.
+    pub invalidated_by: &'static [Verdict],
+}
+
+/// Samples of a source by file name: `samples!("binance", "depth.json", …)`.
+macro_rules! samples {
+    ($source:literal, $($name:literal),+ $(,)?) => {
+        &[$($crate::source::Sample { name: $name, body: include_str!(concat!("samples/", $source, "/", $name)) }),+]
+    };
+}
+pub(crate) use samples;
