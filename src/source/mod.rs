@@ -5,12 +5,14 @@
 mod binance;
 mod instruments;
 mod judge;
+mod offline;
 mod spec;
 #[cfg(test)]
 mod testing;
 
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
+pub use offline::judge_offline;
 pub use spec::{
     Base, Batching, Credential, Evidence, KeyUse, KindSpec, Prerequisite, QuotaScope, Sample, Spec, Tier, Window,
     WindowShape,
