@@ -4,6 +4,7 @@
 pub mod config;
 pub mod error;
 pub mod model;
+pub mod runtime;
 pub mod sim;
 pub mod source;
 pub mod time;
