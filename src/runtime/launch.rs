@@ -1,6 +1,7 @@
 //! Starting a core: a thread of its own, pinned, with an executor on it; and finding out first whether the host lets us.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc;
@@ -86,6 +87,7 @@ where
                 }
             };
             let _ = ready.send(Ok(()));
+            IS_CORE.set(true);
             executor.run(async move {
                 // The first timer of an executor is late; spend that on nothing.
                 glommio::timer::sleep(Duration::from_micros(1)).await;
@@ -101,6 +103,11 @@ where
         )),
         Err(_) => Err(Error::new(ErrorKind::Host, format!("cannot start {name}: its thread ended at once"))),
     }
+}
+
+/// Whether the calling thread is a core, which must not block.
+pub fn is_core_thread() -> bool {
+    IS_CORE.get()
 }
 
 /// Checks that the host lets `cores` executors run, before any is made: glommio panics or exits where it is refused.
@@ -165,6 +172,10 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
         (_, Some(text)) => text.clone(),
         _ => "no message".to_owned(),
     }
+}
+
+thread_local! {
+    static IS_CORE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// glommio polls timers and I/O once per this time while tasks are runnable; its default of 100 ms makes them that late.

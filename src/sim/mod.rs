@@ -7,5 +7,6 @@ mod render;
 mod routes;
 mod server;
 mod tls;
+mod toml;
 
 pub use server::{Sim, SimSettings, host_name};
