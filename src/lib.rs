@@ -3,7 +3,9 @@
 
 pub mod config;
 pub mod error;
+pub mod handoff;
 pub mod model;
+pub mod policy;
 pub mod sim;
 pub mod source;
 pub mod time;

@@ -1,0 +1,385 @@
+//! The normalization buffer: shards publish records into one lock-free queue, one sink core drains it.
+//! Owns neither duplicates nor the journal. What a full buffer does is named per kind ([`WhenFull`]).
+//! Invariants: a full buffer gives a record back, counts it as dropped, or makes its publisher wait, and never spins; a
+//! record of a kind that pauses is never dropped; records of one publisher keep their order.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use super::doorbell::Doorbell;
+use super::ledger::{DropReason, Ledger, RecordCounts, Tally};
+use super::sync::{Arc, AtomicUsize, Ordering, Queue};
+use crate::model::{Kind, Record, SourceId};
+use crate::policy::WhenFull;
+use crate::time::UnixNanos;
+
+/// What a buffer is made from.
+#[derive(Clone, Debug)]
+pub struct BufferSpec {
+    /// Records it holds at most; at least 1.
+    pub capacity: usize,
+    /// What happens when it is full, by [`Kind::index`].
+    pub when_full: [WhenFull; Kind::ALL.len()],
+    /// Share of the capacity, in percent, from which polling should slow down.
+    pub high_water_pct: u8,
+    /// The sources that will publish, so that each has its counters.
+    pub sources: Vec<SourceId>,
+}
+
+impl Default for BufferSpec {
+    /// 10,000 records, pausing, with the mark at 80 %.
+    fn default() -> Self {
+        BufferSpec {
+            capacity: 10_000,
+            when_full: [WhenFull::Pause; Kind::ALL.len()],
+            high_water_pct: 80,
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// Makes a buffer: the side to publish from, which is cloned for each shard, and the side to drain.
+pub fn buffer(spec: BufferSpec) -> (PublisherSeed, Drain) {
+    let capacity = spec.capacity.max(1);
+    let percent = usize::from(spec.high_water_pct.min(100));
+    let shared = Arc::new(Shared {
+        queue: Queue::new(capacity),
+        when_full: spec.when_full,
+        displaces: spec.when_full.contains(&WhenFull::DropOldest),
+        pausing: AtomicUsize::new(0),
+        high_water: (capacity.saturating_mul(percent) / 100).max(1),
+        publishers: AtomicUsize::new(1),
+        ledger: Arc::new(Ledger::new(spec.sources)),
+        filled: Doorbell::new(),
+        room: Doorbell::new(),
+    });
+    (PublisherSeed { shared: shared.clone() }, Drain { shared })
+}
+
+/// The right to publish, before it is tied to a core.
+pub struct PublisherSeed {
+    shared: Arc<Shared>,
+}
+
+impl PublisherSeed {
+    /// Ties it to the calling thread.
+    pub fn connect(self) -> Publisher {
+        Publisher { seed: self, paused_count: Cell::new(0), _local: PhantomData }
+    }
+
+    /// The buffer's counters.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.shared.ledger.clone()
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> RecordCounts {
+        self.shared.counts()
+    }
+
+    /// Records in the buffer.
+    pub fn len(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Whether the buffer is empty.
+    pub fn is_empty(&self) -> bool {
+        self.shared.queue.is_empty()
+    }
+
+    /// Records the buffer holds at most.
+    pub fn capacity(&self) -> usize {
+        self.shared.queue.capacity()
+    }
+}
+
+impl Clone for PublisherSeed {
+    fn clone(&self) -> Self {
+        self.shared.publishers.fetch_add(1, Ordering::Relaxed);
+        PublisherSeed { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for PublisherSeed {
+    fn drop(&mut self) {
+        if self.shared.publishers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.filled.ring();
+        }
+    }
+}
+
+/// A shard's side of the buffer.
+pub struct Publisher {
+    seed: PublisherSeed,
+    paused_count: Cell<u64>,
+    /// Not `Send`: it belongs to the core it was connected on.
+    _local: PhantomData<Rc<()>>,
+}
+
+impl Publisher {
+    /// Puts records into the buffer in their order, stamping `ts_publish` on each as it enters, and leaves `records`
+    /// empty. Waits for room where a record's kind says so.
+    ///
+    /// # Cancel safety
+    /// Records that have not entered when the future is dropped are back in `records`, in their order.
+    pub async fn publish(&self, records: &mut Vec<Record>) {
+        let shared = &*self.seed.shared;
+        let mut rest = Rest { next: None, iter: std::mem::take(records).into_iter(), home: records };
+        let mut now = UnixNanos::now();
+        let mut counted = Counted { ledger: &shared.ledger, of: None, count: 0 };
+        while let Some(mut record) = rest.take() {
+            record.ts_publish = now;
+            let (source, kind) = (record.source, record.kind());
+            match shared.offer(record) {
+                Ok(()) => counted.one(source, kind),
+                Err(record) => {
+                    rest.next = Some(record);
+                    counted.flush();
+                    // What has entered must be seen by the drain, or nobody would ever make room.
+                    shared.filled.ring();
+                    self.paused_count.set(self.paused_count.get() + 1);
+                    shared.room.wait(|| (!shared.queue.is_full()).then_some(())).await;
+                    now = UnixNanos::now();
+                }
+            }
+        }
+        counted.flush();
+        shared.filled.ring();
+    }
+
+    /// Whether the buffer is so full that polling should slow down.
+    pub fn is_above_high_water(&self) -> bool {
+        self.seed.shared.queue.len() >= self.seed.shared.high_water
+    }
+
+    /// Waits until the buffer is below its high-water mark.
+    pub async fn below_high_water(&self) {
+        let shared = &*self.seed.shared;
+        shared.room.wait(|| (shared.queue.len() < shared.high_water).then_some(())).await;
+    }
+
+    /// How often a publish has had to wait for room.
+    pub fn paused_count(&self) -> u64 {
+        self.paused_count.get()
+    }
+
+    /// Another right to publish.
+    pub fn seed(&self) -> PublisherSeed {
+        self.seed.clone()
+    }
+}
+
+/// The sink core's side of the buffer. It can move to another thread, but there is only one.
+pub struct Drain {
+    shared: Arc<Shared>,
+}
+
+impl Drain {
+    /// Moves up to `max` records to the end of `out`, oldest first; returns how many. They count as in the sink core's
+    /// hands until [`Tally::put_down`].
+    pub fn pop_batch(&mut self, max: usize, out: &mut Vec<Record>) -> usize {
+        let shared = &*self.shared;
+        let before = out.len();
+        let mut pausing = 0;
+        while out.len() - before < max {
+            let Some(record) = shared.queue.pop() else { break };
+            pausing += usize::from(shared.when_full[record.kind().index()] == WhenFull::Pause);
+            out.push(record);
+        }
+        let count = out.len() - before;
+        if count > 0 {
+            if shared.displaces {
+                shared.pausing.fetch_sub(pausing, Ordering::Relaxed);
+            }
+            shared.ledger.take_in_hand(count);
+            shared.room.ring();
+        }
+        count
+    }
+
+    /// Waits until there is a record, or no publisher is left.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn wait(&self) -> Woken {
+        let shared = &*self.shared;
+        shared
+            .filled
+            .wait(|| {
+                // Read before the queue: the last publisher's records are in it by then.
+                let alone = shared.publishers.load(Ordering::Acquire) == 0;
+                if !shared.queue.is_empty() {
+                    return Some(Woken::Records);
+                }
+                alone.then_some(Woken::Closed)
+            })
+            .await
+    }
+
+    /// The handle that says what became of the records.
+    pub fn tally(&self) -> Tally {
+        Tally::new(self.shared.ledger.clone())
+    }
+
+    /// The buffer's counters.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.shared.ledger.clone()
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> RecordCounts {
+        self.shared.counts()
+    }
+
+    /// Records in the buffer.
+    pub fn len(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Whether the buffer is empty.
+    pub fn is_empty(&self) -> bool {
+        self.shared.queue.is_empty()
+    }
+}
+
+/// What ended a wait for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// No publisher is left and the buffer is empty.
+    Closed,
+    /// There are records.
+    Records,
+}
+
+impl fmt::Debug for PublisherSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherSeed").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("len", &self.seed.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    queue: Queue<Record>,
+    when_full: [WhenFull; Kind::ALL.len()],
+    /// Whether any kind displaces the oldest record; only then is `pausing` kept.
+    displaces: bool,
+    /// At least the number of records in the queue that must not be dropped.
+    pausing: AtomicUsize,
+    high_water: usize,
+    publishers: AtomicUsize,
+    ledger: Arc<Ledger>,
+    /// Rung when records have entered.
+    filled: Doorbell,
+    /// Rung when records have left.
+    room: Doorbell,
+}
+
+impl Shared {
+    fn counts(&self) -> RecordCounts {
+        self.ledger.total(self.queue.len())
+    }
+
+    /// Puts a record in or drops one, by its kind; gives it back when its publisher has to wait.
+    fn offer(&self, record: Record) -> Result<(), Record> {
+        match self.when_full[record.kind().index()] {
+            WhenFull::Pause => self.enter(record),
+            WhenFull::DropNewest => {
+                if let Err(record) = self.queue.push(record) {
+                    self.ledger.dropped(&record, DropReason::FullNewest);
+                }
+                Ok(())
+            }
+            WhenFull::DropOldest => {
+                let Err(record) = self.queue.push(record) else { return Ok(()) };
+                // The oldest record may be one that must not be dropped, and cannot be put back at the front.
+                if self.pausing.load(Ordering::Relaxed) > 0 {
+                    self.ledger.dropped(&record, DropReason::FullNewest);
+                    return Ok(());
+                }
+                match self.queue.force_push(record) {
+                    Some(oldest) => self.displaced(oldest),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Puts a record in that must not be dropped, or gives it back.
+    fn enter(&self, record: Record) -> Result<(), Record> {
+        if !self.displaces {
+            return self.queue.push(record);
+        }
+        // Counted before it enters, so that the count is never less than what is inside.
+        self.pausing.fetch_add(1, Ordering::Relaxed);
+        self.queue.push(record).inspect_err(|_| {
+            self.pausing.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Counts a record that made way. One that must not be dropped can come here only when the whole buffer has been
+    /// exchanged between two instructions of this thread; its place is taken by the publisher's, and it waits instead.
+    fn displaced(&self, oldest: Record) -> Result<(), Record> {
+        if self.when_full[oldest.kind().index()] == WhenFull::Pause {
+            self.pausing.fetch_sub(1, Ordering::Relaxed);
+            return Err(oldest);
+        }
+        self.ledger.dropped(&oldest, DropReason::FullOldest);
+        Ok(())
+    }
+}
+
+/// The records still to be published; puts them back when it is dropped.
+struct Rest<'a> {
+    next: Option<Record>,
+    iter: std::vec::IntoIter<Record>,
+    home: &'a mut Vec<Record>,
+}
+
+impl Rest<'_> {
+    fn take(&mut self) -> Option<Record> {
+        self.next.take().or_else(|| self.iter.next())
+    }
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.home.extend(self.next.take());
+        self.home.extend(self.iter.by_ref());
+    }
+}
+
+/// Counts published records by runs of the same source and kind.
+struct Counted<'a> {
+    ledger: &'a Ledger,
+    of: Option<(SourceId, Kind)>,
+    count: u64,
+}
+
+impl Counted<'_> {
+    fn one(&mut self, source: SourceId, kind: Kind) {
+        if self.of != Some((source, kind)) {
+            self.flush();
+            self.of = Some((source, kind));
+        }
+        self.count += 1;
+    }
+
+    fn flush(&mut self) {
+        if let Some((source, kind)) = self.of.take() {
+            self.ledger.published(source, kind, std::mem::take(&mut self.count));
+        }
+    }
+}

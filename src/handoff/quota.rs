@@ -1,0 +1,376 @@
+//! The quota cell: what a provider scope (an address, a key) has left, shared by all shards that use it. Lock-free: each
+//! window is one atomic word, whose arithmetic is in `policy/quota.rs`.
+//! Owns no waiting: it says when to ask again. Invariants: a request takes from all windows that apply to it or from
+//! none; no interleaving takes a window over its limit; a ban is never shortened.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::doorbell::Doorbell;
+use super::sync::{Arc, AtomicU64, Ordering};
+use crate::policy::{Cause, SavedWindow, Wait, Window, WindowShape, WindowSpec};
+use crate::time::{Mono, Now, UnixNanos};
+
+/// Settings of a quota cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuotaSettings {
+    /// Share of each limit that is used at most, 0 to 1.
+    pub margin: f64,
+    /// The first ban's length when the provider does not name it; doubled for each that recurs.
+    pub ban: Duration,
+    /// No ban of our own making is longer. The provider's word is always taken.
+    pub ban_max: Duration,
+    /// A ban within this time of the last one's end has recurred.
+    pub ban_memory: Duration,
+}
+
+impl Default for QuotaSettings {
+    /// The whole limit; Binance's ladder of 2 minutes to 3 days, remembered for a day.
+    fn default() -> Self {
+        QuotaSettings {
+            margin: 1.0,
+            ban: Duration::from_secs(120),
+            ban_max: Duration::from_secs(3 * 86_400),
+            ban_memory: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// The quota of one provider scope; clones share it.
+#[derive(Clone)]
+pub struct QuotaCell {
+    shared: Arc<Shared>,
+}
+
+impl QuotaCell {
+    /// A cell with these windows, none of it used. At most 64 windows; later ones are ignored by no provider known.
+    pub fn new(windows: Vec<WindowSpec>, settings: QuotaSettings) -> Self {
+        assert!(windows.len() <= WINDOWS_MAX, "expected at most {WINDOWS_MAX} windows, found {}", windows.len());
+        let slots = windows
+            .into_iter()
+            .map(|spec| Slot { window: Window::new(spec, settings.margin), word: AtomicU64::new(0) })
+            .collect();
+        let shared = Shared { slots, settings, ban: Penalty::new(), pause: Penalty::new(), released: Doorbell::new() };
+        QuotaCell { shared: Arc::new(shared) }
+    }
+
+    /// Takes `weight` from every window that applies to `bucket`, or nothing.
+    ///
+    /// # Errors
+    /// When one of them has not enough left, or the scope is paused or banned; says from when to ask again.
+    pub fn try_acquire(&self, now: Now, bucket: &str, weight: u32) -> Result<Grant, Wait> {
+        self.check(now, bucket, weight)?;
+        let shared = &*self.shared;
+        let mut held = 0_u64;
+        let mut taken = [(0_u64, 0_u64); WINDOWS_MAX];
+        for (index, slot) in shared.slots.iter().enumerate() {
+            if !slot.window.applies(bucket) {
+                continue;
+            }
+            match slot.take(weight, now) {
+                Ok(words) => {
+                    taken[index] = words;
+                    held |= 1 << index;
+                }
+                Err(wait) => {
+                    shared.undo(held, &taken);
+                    return Err(wait);
+                }
+            }
+        }
+        let held = held & shared.concurrency();
+        Ok(Grant { cell: (held != 0).then(|| self.clone()), held })
+    }
+
+    /// Whether `weight` could be taken; takes nothing.
+    ///
+    /// # Errors
+    /// As [`QuotaCell::try_acquire`], with the latest moment of all that stand in the way.
+    pub fn check(&self, now: Now, bucket: &str, weight: u32) -> Result<(), Wait> {
+        let shared = &*self.shared;
+        if let Some(until) = shared.ban.until(now) {
+            return Err(Wait { until: Some(until), cause: Cause::Banned });
+        }
+        if let Some(until) = shared.pause.until(now) {
+            return Err(Wait { until: Some(until), cause: Cause::RetryAfter });
+        }
+        let mut worst: Option<Wait> = None;
+        for slot in shared.slots.iter().filter(|slot| slot.window.applies(bucket)) {
+            let Err(wait) = slot.window.take(slot.word.load(Ordering::Relaxed), weight, now) else { continue };
+            let later = match (&worst, wait.cause) {
+                (None, _) | (_, Cause::TooHeavy) => true,
+                (Some(known), _) if known.cause == Cause::TooHeavy => false,
+                (Some(known), _) => wait.until > known.until,
+            };
+            if later {
+                worst = Some(wait);
+            }
+        }
+        worst.map_or(Ok(()), Err)
+    }
+
+    /// Takes the provider's word for what has been used in the window of `bucket` that is `per` long, if it is more
+    /// than counted here. `sent` is when the request went out whose answer told: a count from before the window began
+    /// says nothing about it.
+    pub fn report_used(&self, bucket: &str, per: Duration, used: u32, sent: Now, now: Now) {
+        let window = self.shared.slots.iter().filter(|slot| {
+            let spec = slot.window.spec();
+            spec.bucket == bucket && spec.per == per
+        });
+        for slot in window {
+            slot.update(|word| slot.window.raise(word, used, sent.mono, now));
+        }
+    }
+
+    /// Stops the scope for as long as the provider asks. When it does not say, the shortest window counts as used up;
+    /// a refusal soon after that one has passed doubles the time.
+    pub fn exhaust(&self, now: Now, retry_after: Option<Duration>) {
+        let shared = &*self.shared;
+        if let Some(after) = retry_after {
+            shared.pause.extend(now.mono + after);
+            return;
+        }
+        let timed = shared.slots.iter().filter(|slot| slot.window.spec().shape != WindowShape::Concurrency);
+        let Some(slot) = timed.min_by_key(|slot| slot.window.spec().per) else {
+            shared.pause.strike(now, PAUSE, PAUSE_MAX, PAUSE);
+            return;
+        };
+        let per = slot.window.spec().per;
+        slot.update(|word| slot.window.exhaust(word, now));
+        let full = slot.window.take(slot.word.load(Ordering::Relaxed), 1, now).err().and_then(|wait| wait.after(now));
+        // A provider that refuses again once the window is over counts otherwise than this cell does.
+        shared.pause.strike(now, full.unwrap_or(per), PAUSE_MAX.max(per), per.saturating_mul(2));
+    }
+
+    /// Stops the scope until the ban ends: at the moment the provider names, or later when bans recur.
+    pub fn ban(&self, now: Now, until: Option<UnixNanos>) {
+        let shared = &*self.shared;
+        let settings = &shared.settings;
+        shared.ban.strike(now, settings.ban, settings.ban_max, settings.ban_memory);
+        if let Some(until) = until {
+            shared.ban.extend(now.mono + until.since(now.wall));
+        }
+    }
+
+    /// Until when the scope is banned, if it is.
+    pub fn banned_until(&self, now: Now) -> Option<Mono> {
+        self.shared.ban.until(now)
+    }
+
+    /// Gives back what a grant held of concurrency limits. Dropping it does the same.
+    pub fn release(&self, grant: Grant) {
+        drop(grant);
+    }
+
+    /// Waits until a concurrency limit of `bucket` may have room: what to do on [`Cause::Concurrency`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn released(&self, bucket: &str) {
+        let shared = &*self.shared;
+        let has_room = |slot: &Slot| {
+            slot.window.spec().shape != WindowShape::Concurrency
+                || !slot.window.applies(bucket)
+                || slot.word.load(Ordering::Acquire) < u64::from(slot.window.limit())
+        };
+        shared.released.wait(|| shared.slots.iter().all(has_room).then_some(())).await;
+    }
+
+    /// The state as plain data, to show and to keep between runs.
+    pub fn snapshot(&self, now: Now) -> QuotaSnapshot {
+        let shared = &*self.shared;
+        let wall = |until: Mono| now.wall.saturating_add(until.since(now.mono));
+        QuotaSnapshot {
+            windows: shared.slots.iter().map(|slot| slot.window.save(slot.word.load(Ordering::Relaxed), now)).collect(),
+            banned_until: shared.ban.until(now).map(wall),
+            ban_level: shared.ban.level.load(Ordering::Relaxed),
+            ban_ended: shared.ban.ended(now).map(|ago| now.wall.saturating_sub(ago)),
+            paused_until: shared.pause.until(now).map(wall),
+        }
+    }
+
+    /// Takes over a state saved by an earlier run: the larger of what it says and what is counted already. Windows that
+    /// do not exist any more are left out.
+    pub fn restore(&self, saved: &QuotaSnapshot, now: Now) {
+        let shared = &*self.shared;
+        for window in &saved.windows {
+            for slot in shared.slots.iter().filter(|slot| slot.window.is_of(window)) {
+                let restored = slot.window.restore(window, now);
+                slot.update(|word| word.max(restored));
+            }
+        }
+        shared.ban.restore(saved.banned_until, saved.ban_ended, saved.ban_level, now);
+        shared.pause.restore(saved.paused_until, None, 0, now);
+    }
+}
+
+impl fmt::Debug for QuotaCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaCell").field("windows", &self.shared.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a request has been granted. Dropping it gives back what it held of concurrency limits; weight in windows of
+/// time is spent.
+#[derive(Debug)]
+#[must_use = "dropping a grant ends its hold on concurrency limits"]
+pub struct Grant {
+    cell: Option<QuotaCell>,
+    /// The concurrency windows it counts in, one bit each.
+    held: u64,
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let Some(cell) = self.cell.take() else { return };
+        cell.shared.undo(self.held, &[(0, 0); WINDOWS_MAX]);
+    }
+}
+
+/// The state of a quota cell as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaSnapshot {
+    /// Its windows.
+    pub windows: Vec<SavedWindow>,
+    /// When the ban ends; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub banned_until: Option<UnixNanos>,
+    /// How many bans in a row have recurred.
+    #[serde(default)]
+    pub ban_level: u64,
+    /// When the last ban ended; `None` while one holds and when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ban_ended: Option<UnixNanos>,
+    /// When the pause ends that the provider asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<UnixNanos>,
+}
+
+struct Shared {
+    slots: Vec<Slot>,
+    settings: QuotaSettings,
+    ban: Penalty,
+    pause: Penalty,
+    /// Rung when a concurrency limit has room again.
+    released: Doorbell,
+}
+
+impl Shared {
+    fn concurrency(&self) -> u64 {
+        let bits = self.slots.iter().enumerate().filter(|(_, slot)| slot.window.spec().shape == WindowShape::Concurrency);
+        bits.fold(0, |mask, (index, _)| mask | 1 << index)
+    }
+
+    /// Undoes what was taken from the windows in `held`.
+    fn undo(&self, held: u64, taken: &[(u64, u64); WINDOWS_MAX]) {
+        for (index, slot) in self.slots.iter().enumerate().filter(|(index, _)| held & (1 << index) != 0) {
+            let (before, after) = taken[index];
+            slot.update(|word| slot.window.undo(word, before, after));
+        }
+        if held & self.concurrency() != 0 {
+            self.released.ring();
+        }
+    }
+}
+
+/// A window and its word.
+struct Slot {
+    window: Window,
+    word: AtomicU64,
+}
+
+impl Slot {
+    /// Takes; returns the word before and after.
+    fn take(&self, weight: u32, now: Now) -> Result<(u64, u64), Wait> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let next = self.window.take(word, weight, now)?;
+            match self.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok((word, next)),
+                Err(found) => word = found,
+            }
+        }
+    }
+
+    fn update(&self, next: impl Fn(u64) -> u64) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let wanted = next(word);
+            if wanted == word {
+                return;
+            }
+            match self.word.compare_exchange(word, wanted, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(found) => word = found,
+            }
+        }
+    }
+}
+
+/// A stop of the whole scope that grows when it recurs.
+struct Penalty {
+    /// Its end on the monotonic clock, in nanoseconds; zero when there was none.
+    until: AtomicU64,
+    /// How often in a row it has recurred.
+    level: AtomicU64,
+}
+
+impl Penalty {
+    fn new() -> Self {
+        Penalty { until: AtomicU64::new(0), level: AtomicU64::new(0) }
+    }
+
+    fn until(&self, now: Now) -> Option<Mono> {
+        let until = Mono::from_nanos(self.until.load(Ordering::Relaxed));
+        (until > now.mono).then_some(until)
+    }
+
+    /// How long ago it ended; `None` while it holds and when there was none.
+    fn ended(&self, now: Now) -> Option<Duration> {
+        let until = self.until.load(Ordering::Relaxed);
+        (until != 0 && until <= now.mono.as_nanos()).then(|| now.mono.since(Mono::from_nanos(until)))
+    }
+
+    fn extend(&self, until: Mono) {
+        self.until.fetch_max(until.as_nanos(), Ordering::AcqRel);
+    }
+
+    /// Begins one of length `first`, doubled for each one that came within `memory` of the end of the one before, up
+    /// to `max`. While one holds nothing is added: answers to requests already under way tell of the same one.
+    fn strike(&self, now: Now, first: Duration, max: Duration, memory: Duration) {
+        let last = self.until.load(Ordering::Relaxed);
+        if last > now.mono.as_nanos() {
+            return;
+        }
+        let level = self.level.load(Ordering::Relaxed);
+        let recurs = last != 0 && now.mono.since(Mono::from_nanos(last)) <= memory;
+        let level = if recurs { (level + 1).min(LEVEL_MAX) } else { 0 };
+        let length = first.saturating_mul(1 << level).min(max.max(first));
+        let until = (now.mono + length).as_nanos();
+        // Only one of several that strike at once counts.
+        if self.until.compare_exchange(last, until, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.level.store(level, Ordering::Relaxed);
+        }
+    }
+
+    fn restore(&self, until: Option<UnixNanos>, ended: Option<UnixNanos>, level: u64, now: Now) {
+        let mono = match (until, ended) {
+            (Some(until), _) => now.mono + until.since(now.wall),
+            // A process younger than the end of the ban cannot express it; its own start is later and errs safely.
+            (None, Some(ended)) => (now.mono - now.wall.since(ended)).max(Mono::from_nanos(1)),
+            (None, None) => return,
+        };
+        self.extend(mono);
+        self.level.fetch_max(level.min(LEVEL_MAX), Ordering::Relaxed);
+    }
+}
+
+/// A grant remembers its windows in the bits of one word.
+const WINDOWS_MAX: usize = 64;
+/// Doublings beyond any limit on their result.
+const LEVEL_MAX: u64 = 16;
+/// Pauses of our own making: the first where a provider has no window, and the longest.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
