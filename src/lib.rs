@@ -4,6 +4,7 @@
 pub mod config;
 pub mod error;
 pub mod handoff;
+pub mod metrics;
 pub mod model;
 pub mod policy;
 pub mod sim;

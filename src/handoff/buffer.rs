@@ -9,8 +9,9 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::doorbell::Doorbell;
-use super::ledger::{DropReason, Ledger, RecordCounts, Tally};
+use super::ledger::{DropReason, Ledger, Tally};
 use super::sync::{Arc, AtomicUsize, Ordering, Queue};
+use crate::metrics::RecordCounts;
 use crate::model::{Kind, Record, SourceId};
 use crate::policy::WhenFull;
 use crate::time::UnixNanos;

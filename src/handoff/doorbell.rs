@@ -28,10 +28,7 @@ struct Waiters {
 impl Doorbell {
     /// A doorbell that nobody waits on.
     pub fn new() -> Self {
-        Doorbell {
-            parked: AtomicUsize::new(0),
-            waiters: Mutex::new(Waiters { next: 0, wakers: Vec::new() }),
-        }
+        Doorbell { parked: AtomicUsize::new(0), waiters: Mutex::new(Waiters { next: 0, wakers: Vec::new() }) }
     }
 
     /// Wakes all who wait. Call it after the change that they wait for.

@@ -3,9 +3,8 @@
 //! Law: published = delivered + dropped + queued whenever nothing is being moved; `queued` is the buffer's length plus
 //! the sink core's batch.
 
-use serde::{Deserialize, Serialize};
-
 use super::sync::{Arc, AtomicU64, Ordering};
+use crate::metrics::RecordCounts;
 use crate::model::{Kind, Record, SourceId};
 
 /// Why a record was dropped.
@@ -33,42 +32,6 @@ impl DropReason {
     }
 }
 
-/// Counts of records at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordCounts {
-    /// Entered the buffer, or were dropped at its door.
-    pub published: u64,
-    /// Written to the journal; without one, taken by the sink core.
-    pub delivered: u64,
-    /// Dropped, for all reasons.
-    pub dropped: u64,
-    /// Dropped as duplicates.
-    pub dropped_duplicate: u64,
-    /// Dropped because the buffer was full, as the newest.
-    pub dropped_full_newest: u64,
-    /// Dropped because the buffer was full, as the oldest.
-    pub dropped_full_oldest: u64,
-    /// In the buffer and in the sink core's hands.
-    pub queued: u64,
-}
-
-impl RecordCounts {
-    /// Whether the law holds.
-    pub fn is_balanced(&self) -> bool {
-        self.published == self.delivered + self.dropped + self.queued
-    }
-
-    fn add(&mut self, cell: &Cell) {
-        let dropped = cell.dropped.each_ref().map(|count| count.load(Ordering::Relaxed));
-        self.published += cell.published.load(Ordering::Relaxed);
-        self.delivered += cell.delivered.load(Ordering::Relaxed);
-        self.dropped += dropped.iter().sum::<u64>();
-        self.dropped_duplicate += dropped[DropReason::Duplicate as usize];
-        self.dropped_full_newest += dropped[DropReason::FullNewest as usize];
-        self.dropped_full_oldest += dropped[DropReason::FullOldest as usize];
-    }
-}
-
 /// The counters of one buffer, per source and kind; read from any thread.
 #[derive(Debug)]
 pub struct Ledger {
@@ -86,6 +49,18 @@ struct Cell {
     dropped: [AtomicU64; 3],
 }
 
+impl Cell {
+    fn add_to(&self, counts: &mut RecordCounts) {
+        let dropped = self.dropped.each_ref().map(|count| count.load(Ordering::Relaxed));
+        counts.published += self.published.load(Ordering::Relaxed);
+        counts.delivered += self.delivered.load(Ordering::Relaxed);
+        counts.dropped += dropped.iter().sum::<u64>();
+        counts.dropped_duplicate += dropped[DropReason::Duplicate as usize];
+        counts.dropped_full_newest += dropped[DropReason::FullNewest as usize];
+        counts.dropped_full_oldest += dropped[DropReason::FullOldest as usize];
+    }
+}
+
 impl Ledger {
     pub(super) fn new(sources: Vec<SourceId>) -> Self {
         let rows = sources.len() + 1;
@@ -94,11 +69,7 @@ impl Ledger {
             delivered: AtomicU64::new(0),
             dropped: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
         };
-        Ledger {
-            sources,
-            cells: (0..rows * Kind::ALL.len()).map(|_| cell()).collect(),
-            in_hand: AtomicU64::new(0),
-        }
+        Ledger { sources, cells: (0..rows * Kind::ALL.len()).map(|_| cell()).collect(), in_hand: AtomicU64::new(0) }
     }
 
     /// The sources it has a row for.
@@ -110,21 +81,21 @@ impl Ledger {
     pub fn of_source(&self, source: SourceId) -> RecordCounts {
         let mut counts = RecordCounts::default();
         let row = self.row(source) * Kind::ALL.len();
-        self.cells[row..row + Kind::ALL.len()].iter().for_each(|cell| counts.add(cell));
+        self.cells[row..row + Kind::ALL.len()].iter().for_each(|cell| cell.add_to(&mut counts));
         counts
     }
 
     /// Counts of one source and kind; `queued` is zero.
     pub fn of(&self, source: SourceId, kind: Kind) -> RecordCounts {
         let mut counts = RecordCounts::default();
-        counts.add(&self.cells[self.index(source, kind)]);
+        self.cells[self.index(source, kind)].add_to(&mut counts);
         counts
     }
 
     pub(super) fn total(&self, queue_len: usize) -> RecordCounts {
         let mut counts =
             RecordCounts { queued: queue_len as u64 + self.in_hand.load(Ordering::Relaxed), ..Default::default() };
-        self.cells.iter().for_each(|cell| counts.add(cell));
+        self.cells.iter().for_each(|cell| cell.add_to(&mut counts));
         counts
     }
 

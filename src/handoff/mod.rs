@@ -15,7 +15,7 @@ mod sync;
 
 pub use buffer::{BufferSpec, Drain, Publisher, PublisherSeed, Woken, buffer};
 pub use doorbell::{Doorbell, Wait};
-pub use ledger::{DropReason, Ledger, RecordCounts, Tally};
+pub use ledger::{DropReason, Ledger, Tally};
 pub use mailbox::{Mailbox, MailboxSender, Rejected, Reply, ReplyTo, mailbox, reply};
 pub use quota::{Grant, QuotaCell, QuotaSettings, QuotaSnapshot};
 pub use stop::{Stop, StopSource, stop};

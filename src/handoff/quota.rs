@@ -259,7 +259,8 @@ struct Shared {
 
 impl Shared {
     fn concurrency(&self) -> u64 {
-        let bits = self.slots.iter().enumerate().filter(|(_, slot)| slot.window.spec().shape == WindowShape::Concurrency);
+        let bits =
+            self.slots.iter().enumerate().filter(|(_, slot)| slot.window.spec().shape == WindowShape::Concurrency);
         bits.fold(0, |mask, (index, _)| mask | 1 << index)
     }
 
