@@ -376,3 +376,273 @@ impl Breaker {
 const BUCKETS: usize = 10;
 /// When to look again while all probes are out: they settle at the pace of answers.
 const PROBE_WAIT: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OK: Outcome = Outcome { verdict: Verdict::Ok, elapsed: Duration::from_millis(5), retry_after: None };
+    const BAD: Outcome = Outcome { verdict: Verdict::UpstreamError, ..OK };
+
+    fn after(seconds: u64) -> Now {
+        Now::default().after(Duration::from_secs(seconds))
+    }
+
+    fn attempt(breaker: &mut Breaker, outcome: Outcome, now: Now) -> Option<Transition> {
+        let permit = breaker.acquire(now).unwrap();
+        breaker.release(permit, outcome, now)
+    }
+
+    fn opened(spec: BreakerSpec) -> Breaker {
+        let mut breaker = Breaker::new(BreakerSpec { failures: 1, ..spec });
+        attempt(&mut breaker, BAD, after(0)).unwrap();
+        breaker
+    }
+
+    #[test]
+    fn opens_at_the_fifth_failure_in_a_row() {
+        let mut breaker = Breaker::new(BreakerSpec::default());
+        for _ in 0..4 {
+            assert_eq!(attempt(&mut breaker, BAD, after(0)), None);
+        }
+        assert_eq!(attempt(&mut breaker, OK, after(0)), None);
+        for _ in 0..4 {
+            assert_eq!(attempt(&mut breaker, BAD, after(1)), None);
+        }
+        let limited = Outcome { verdict: Verdict::RateLimited, ..OK };
+        assert_eq!(attempt(&mut breaker, limited, after(1)), None, "a limit notice is neither good nor bad");
+        let transition = attempt(&mut breaker, BAD, after(1)).unwrap();
+        assert_eq!((transition.from, transition.to), (BreakerState::Closed, BreakerState::Open));
+        assert_eq!(transition.reason, "consecutive_failures");
+        let refused = breaker.acquire(after(31)).unwrap_err();
+        assert_eq!(refused, Refused { state: BreakerState::Open, retry_after: Some(Duration::from_secs(30)) });
+        assert_eq!(breaker.check(after(60)), breaker.acquire(after(60)).map(drop));
+        assert!(breaker.check(after(61)).is_ok());
+        assert_eq!(breaker.opened_count(), 1);
+    }
+
+    #[test]
+    fn verdicts_that_the_request_earned_do_not_open_it() {
+        let mut breaker = Breaker::new(BreakerSpec { failures: 1, volume_min: 1, ..BreakerSpec::default() });
+        for verdict in Verdict::ALL.into_iter().filter(|verdict| !verdict.is_failure()) {
+            assert_eq!(attempt(&mut breaker, Outcome { verdict, ..OK }, after(0)), None, "{verdict}");
+        }
+        for verdict in [Verdict::UpstreamError, Verdict::Malformed] {
+            assert!(attempt(&mut breaker, Outcome { verdict, ..OK }, after(0)).is_some(), "{verdict}");
+            let _ = breaker.force(Force::Close);
+        }
+    }
+
+    #[test]
+    fn a_ratio_needs_volume_and_forgets() {
+        let spec = BreakerSpec { failures: 0, volume_min: 10, failure_ratio: 0.5, ..BreakerSpec::default() };
+        let mut breaker = Breaker::new(spec);
+        for second in 0..9 {
+            assert_eq!(attempt(&mut breaker, if second % 2 == 0 { BAD } else { OK }, after(second)), None);
+        }
+        assert_eq!(attempt(&mut breaker, OK, after(9)).map(|change| change.reason), Some("failure_ratio"));
+        let mut breaker = Breaker::new(spec);
+        for second in 0..9 {
+            assert_eq!(attempt(&mut breaker, BAD, after(second)), None);
+        }
+        for second in 70..90 {
+            assert_eq!(attempt(&mut breaker, OK, after(second)), None, "failures of a minute ago do not count");
+        }
+    }
+
+    #[test]
+    fn slow_answers_open_it() {
+        let spec = BreakerSpec { volume_min: 4, slow_after: Duration::from_secs(1), ..BreakerSpec::default() };
+        let mut breaker = Breaker::new(spec);
+        let slow = Outcome { elapsed: Duration::from_millis(1_001), ..OK };
+        let changes: Vec<_> = (0..4).filter_map(|_| attempt(&mut breaker, slow, after(0))).collect();
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].reason, "slow_ratio");
+    }
+
+    #[test]
+    fn a_retry_after_keeps_it_open_for_longer_within_reason() {
+        let check = |retry_after: u64, expected: u64| {
+            let mut breaker = Breaker::new(BreakerSpec { failures: 1, ..BreakerSpec::default() });
+            attempt(&mut breaker, Outcome { retry_after: Some(Duration::from_secs(retry_after)), ..BAD }, after(0));
+            assert_eq!(breaker.check(after(0)).unwrap_err().retry_after, Some(Duration::from_secs(expected)));
+        };
+        check(1, 60);
+        check(300, 300);
+        check(1_000_000, 3_600);
+    }
+
+    #[test]
+    fn half_open_admits_its_probes_and_closes_when_they_succeed() {
+        let mut breaker = opened(BreakerSpec { probes: 2, ..BreakerSpec::default() });
+        let first = breaker.acquire(after(60)).unwrap();
+        let second = breaker.acquire(after(60)).unwrap();
+        assert!(first.is_probe() && second.is_probe());
+        assert_eq!(breaker.check(after(60)).unwrap_err().state, BreakerState::HalfOpen);
+        assert_eq!(breaker.release(first, OK, after(61)), None);
+        let transition = breaker.release(second, OK, after(61)).unwrap();
+        assert_eq!((transition.from, transition.to), (BreakerState::HalfOpen, BreakerState::Closed));
+    }
+
+    #[test]
+    fn half_open_opens_again_on_a_failed_probe() {
+        let mut breaker = opened(BreakerSpec::default());
+        assert_eq!(attempt(&mut breaker, BAD, after(60)).map(|change| change.reason), Some("probe_failed"));
+        assert!(breaker.check(after(119)).is_err() && breaker.check(after(120)).is_ok());
+    }
+
+    #[test]
+    fn a_cancelled_or_lost_probe_cannot_stick() {
+        let mut breaker = opened(BreakerSpec::default());
+        let probe = breaker.acquire(after(60)).unwrap();
+        breaker.cancel(probe);
+        let lost = breaker.acquire(after(60)).unwrap();
+        assert!(breaker.check(after(119)).is_err());
+        let next = breaker.acquire(after(120)).unwrap();
+        assert_eq!(breaker.release(lost, BAD, after(121)), None, "a lost probe that returns moves nothing");
+        assert!(breaker.release(next, OK, after(121)).is_some());
+        assert_eq!(breaker.state(after(121)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_phase_moves_nothing() {
+        let mut breaker = Breaker::new(BreakerSpec { failures: 1, ..BreakerSpec::default() });
+        let early = breaker.acquire(after(0)).unwrap();
+        attempt(&mut breaker, BAD, after(0));
+        let probe = breaker.acquire(after(60)).unwrap();
+        assert_eq!(breaker.release(early, BAD, after(61)), None);
+        assert!(breaker.release(probe, OK, after(61)).is_some());
+    }
+
+    #[test]
+    fn operators_overrule_it() {
+        let mut breaker = Breaker::new(BreakerSpec { failures: 1, ..BreakerSpec::default() });
+        assert!(breaker.force(Force::Open).is_some());
+        assert_eq!(breaker.acquire(after(9_999)).unwrap_err().retry_after, None);
+        assert!(breaker.force(Force::Disable).is_some());
+        assert_eq!(attempt(&mut breaker, BAD, after(0)), None);
+        assert_eq!(breaker.state(after(0)), BreakerState::Disabled);
+        assert_eq!(breaker.trip(after(0)), None);
+        assert!(breaker.force(Force::Auto).is_some());
+        assert_eq!(breaker.force(Force::Auto), None);
+        assert!(breaker.trip(after(0)).is_some());
+        assert_eq!(breaker.force(Force::Close).map(|change| change.to), Some(BreakerState::Closed));
+    }
+
+    /// A plain model: lists instead of counters, no generations.
+    struct Model {
+        state: BreakerState,
+        row: u32,
+        until: u64,
+        probes_out: Vec<usize>,
+        probes_good: u32,
+    }
+
+    proptest! {
+        /// Against the model, with the ratio rules off: same refusals, same states, never more probes than allowed.
+        #[test]
+        fn moves_as_the_model_does(
+            failures in 1u32..4, probes in 1u32..3,
+            steps in proptest::collection::vec((0u8..4, 0u64..20, 0usize..4), 1..300),
+        ) {
+            let spec = BreakerSpec { failures, probes, volume_min: u32::MAX, ..BreakerSpec::default() };
+            let mut breaker = Breaker::new(spec);
+            let mut model =
+                Model { state: BreakerState::Closed, row: 0, until: 0, probes_out: vec![], probes_good: 0 };
+            // Permits out, each with the model's phase it was given in.
+            let mut out: Vec<(usize, u64, Permit)> = vec![];
+            let (mut seconds, mut phase, mut next) = (0, 0u64, 0);
+            let mut last_probe = 0;
+            for (step, wait, pick) in steps {
+                seconds += wait;
+                let now = after(seconds);
+                if step == 0 || out.is_empty() {
+                    let lost = model.state == BreakerState::HalfOpen && seconds - last_probe >= 60;
+                    let admitted = match model.state {
+                        BreakerState::Open => seconds >= model.until,
+                        BreakerState::HalfOpen => (model.probes_out.len() as u32) < probes || lost,
+                        _ => true,
+                    };
+                    prop_assert_eq!(breaker.check(now).is_ok(), admitted);
+                    let permit = breaker.acquire(now);
+                    prop_assert_eq!(permit.is_ok(), admitted);
+                    let Ok(permit) = permit else { continue };
+                    if model.state == BreakerState::Open {
+                        phase += 1;
+                        model.state = BreakerState::HalfOpen;
+                        model.probes_out.clear();
+                        model.probes_good = 0;
+                    } else if lost {
+                        phase += 1;
+                        model.probes_out.clear();
+                    }
+                    if model.state == BreakerState::HalfOpen {
+                        model.probes_out.push(next);
+                        last_probe = seconds;
+                        prop_assert!(model.probes_out.len() as u32 <= probes);
+                    }
+                    out.push((next, phase, permit));
+                    next += 1;
+                    continue;
+                }
+                let (id, given, permit) = out.swap_remove(pick % out.len());
+                let current = given == phase;
+                if step == 1 {
+                    breaker.cancel(permit);
+                    if current {
+                        model.probes_out.retain(|probe| *probe != id);
+                    }
+                } else {
+                    let good = step == 2;
+                    breaker.release(permit, if good { OK } else { BAD }, now);
+                    if current {
+                        model.probes_out.retain(|probe| *probe != id);
+                        match (model.state, good) {
+                            (BreakerState::Closed, true) => model.row = 0,
+                            (BreakerState::Closed, false) => model.row += 1,
+                            (_, true) => model.probes_good += 1,
+                            (_, false) => model.row = failures,
+                        }
+                        if model.row >= failures {
+                            (model.state, model.until, model.row) = (BreakerState::Open, seconds + 60, 0);
+                            phase += 1;
+                        } else if model.state == BreakerState::HalfOpen && model.probes_good >= probes {
+                            (model.state, model.row) = (BreakerState::Closed, 0);
+                            phase += 1;
+                        }
+                    }
+                }
+                let expected =
+                    if model.state == BreakerState::Open && seconds >= model.until { BreakerState::HalfOpen } else { model.state };
+                prop_assert_eq!(breaker.state(now), expected);
+            }
+            // Whatever was cancelled or lost, it can always be used again.
+            let later = after(seconds + 3_600);
+            prop_assert!(breaker.acquire(later).is_ok());
+        }
+
+        #[test]
+        fn a_ratio_is_that_of_the_window(
+            steps in proptest::collection::vec((0u64..4_000, any::<bool>()), 1..200),
+        ) {
+            let spec = BreakerSpec { failures: 0, volume_min: 10, ..BreakerSpec::default() };
+            let mut breaker = Breaker::new(spec);
+            let mut seen: Vec<(u64, bool)> = vec![];
+            let mut ms = 0;
+            for (wait, bad) in steps {
+                ms += wait;
+                let now = Now::default().after(Duration::from_millis(ms));
+                seen.push((ms / 6_000, bad));
+                let inside = seen.iter().filter(|(slot, _)| slot + 10 > ms / 6_000);
+                let (total, failed) = inside.fold((0, 0), |(total, failed), (_, bad)| (total + 1, failed + u32::from(*bad)));
+                let opens = total >= 10 && failed * 2 >= total;
+                prop_assert_eq!(attempt(&mut breaker, if bad { BAD } else { OK }, now).is_some(), opens);
+                if opens {
+                    break;
+                }
+            }
+        }
+    }
+}

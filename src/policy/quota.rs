@@ -328,3 +328,221 @@ const BURST_SHARE: u32 = 20;
 /// A thousandth of a fixed window is left out at its end, at most 50 ms.
 const GUARD_SHARE: u64 = 1_000;
 const GUARD_MAX: u64 = 50 * MILLI;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn window(limit: u32, per: Duration, shape: WindowShape) -> Window {
+        Window::new(WindowSpec { bucket: "", limit, per, shape }, 1.0)
+    }
+
+    fn at(mono_ms: u64, wall_ms: i64) -> Now {
+        Now { mono: Mono::from_nanos(mono_ms * MILLI), wall: UnixNanos::from_millis(wall_ms).unwrap() }
+    }
+
+    /// Takes as much as fits, one by one.
+    fn drain(window: &Window, word: &mut u64, now: Now) -> u32 {
+        let mut taken = 0;
+        while let Ok(next) = window.take(*word, 1, now) {
+            *word = next;
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn a_fixed_window_ends_with_the_wall_clock() {
+        let window = window(100, MINUTE, WindowShape::Fixed);
+        let mut word = 0;
+        assert_eq!(drain(&window, &mut word, at(5_000, 30_000)), 100);
+        let wait = window.take(word, 1, at(5_000, 30_000)).unwrap_err();
+        assert_eq!((wait.until, wait.cause), (Some(Mono::from_nanos(35_000 * MILLI)), Cause::Window));
+        assert_eq!(drain(&window, &mut word, at(34_999, 59_999)), 0);
+        assert_eq!(window.used(word, at(35_000, 60_000)), 0);
+        assert_eq!(drain(&window, &mut word, at(35_000, 60_000)), 100);
+        assert_eq!(window.take(0, 101, at(0, 0)).unwrap_err(), Wait { until: None, cause: Cause::TooHeavy });
+        assert!(window.take(0, 100, at(0, 0)).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_granted_at_the_very_end_of_a_fixed_window() {
+        let window = window(100, MINUTE, WindowShape::Fixed);
+        assert!(window.take(0, 1, at(0, 59_949)).is_ok());
+        assert!(window.take(0, 1, at(0, 59_950)).is_err());
+        assert!(window.take(0, 1, at(0, 60_000)).is_ok());
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_refills_nothing() {
+        let window = window(100, MINUTE, WindowShape::Fixed);
+        let mut word = 0;
+        assert_eq!(drain(&window, &mut word, at(0, 1_000)), 100);
+        for wall in [-3_600_000, 0, 61_000, 3_600_000] {
+            assert_eq!(drain(&window, &mut word, at(10_000, wall)), 0, "{wall}");
+        }
+        // The window ends at 59 s; by the stepped clock the next would end a second later.
+        assert_eq!(drain(&window, &mut word, at(59_000, 179_000)), 100);
+        assert_eq!(drain(&window, &mut word, at(119_000, 239_000)), 0);
+        assert_eq!(drain(&window, &mut word, at(120_000, 240_000)), 100);
+    }
+
+    #[test]
+    fn a_rolling_window_flows() {
+        let window = window(20, Duration::from_secs(1), WindowShape::Rolling);
+        let mut word = 0;
+        assert_eq!(drain(&window, &mut word, at(1_000, 0)), 1);
+        assert_eq!(window.take(word, 1, at(1_049, 0)).unwrap_err().until, Some(Mono::from_nanos(1_050 * MILLI)));
+        assert_eq!(drain(&window, &mut word, at(1_050, 0)), 1);
+        let window = self::window(1_200, MINUTE, WindowShape::Rolling);
+        let mut word = 0;
+        assert_eq!(drain(&window, &mut word, at(1, 0)), 60);
+        assert!(window.take(0, 1_200, at(1, 0)).is_ok(), "what is heavier than a burst passes when nothing was used");
+    }
+
+    #[test]
+    fn the_providers_count_only_raises() {
+        let window = window(100, MINUTE, WindowShape::Fixed);
+        let now = at(100_000, 30_000);
+        let word = window.take(0, 10, now).unwrap();
+        let sent = now.mono;
+        assert_eq!(window.raise(word, 5, sent, now), word);
+        assert_eq!(window.used(window.raise(word, 60, sent, now), now), 60);
+        let before = Mono::from_nanos(69_999 * MILLI);
+        assert_eq!(window.raise(word, 60, before, now), word, "a count of the window before");
+        assert!(window.take(window.exhaust(word, now), 1, now).is_err());
+        let rolling = self::window(100, MINUTE, WindowShape::Rolling);
+        let word = rolling.take(0, 1, now).unwrap();
+        assert_eq!(rolling.used(rolling.raise(word, 60, sent, now), now), 60);
+        assert_eq!(rolling.raise(word, 1, sent, now), word);
+    }
+
+    #[test]
+    fn a_saved_window_goes_on() {
+        for shape in [WindowShape::Fixed, WindowShape::Rolling] {
+            let window = window(100, MINUTE, shape);
+            let mut word = 0;
+            drain(&window, &mut word, at(500_000, 30_000));
+            let saved = window.save(word, at(500_000, 30_000));
+            assert!(window.is_of(&saved));
+            // A process started three seconds later.
+            let now = at(0, 33_000);
+            let restored = window.restore(&saved, now);
+            match shape {
+                WindowShape::Fixed => assert_eq!(window.used(restored, now), 100),
+                _ => assert!(window.used(restored, now) <= window.used(word, at(500_000, 30_000))),
+            }
+            assert_eq!(window.restore(&saved, at(0, 10_000_000)), 0, "what is long over is forgotten");
+            let text = serde_json::to_string(&saved).unwrap();
+            assert_eq!(serde_json::from_str::<SavedWindow>(&text).unwrap(), saved);
+        }
+    }
+
+    #[test]
+    fn the_margin_is_kept_back() {
+        let spec = WindowSpec { bucket: "", limit: 1_000, per: MINUTE, shape: WindowShape::Fixed };
+        let mut word = 0;
+        assert_eq!(drain(&Window::new(spec.clone(), 0.9), &mut word, at(0, 0)), 900);
+        assert_eq!(Window::new(spec, 0.0).limit(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_rolling_span_is_over_its_limit(
+            limit in 1u32..200, per_ms in 1u64..5_000,
+            steps in proptest::collection::vec((0u64..400, 1u32..12), 1..300),
+        ) {
+            let window = window(limit, Duration::from_millis(per_ms), WindowShape::Rolling);
+            let mut word = 0;
+            let mut mono = 1;
+            let mut granted: Vec<(u64, u32)> = vec![];
+            for (wait_ms, weight) in steps {
+                mono += wait_ms * MILLI / 4;
+                let now = Now { mono: Mono::from_nanos(mono), wall: UnixNanos::EPOCH };
+                match window.take(word, weight, now) {
+                    Ok(next) => {
+                        word = next;
+                        granted.push((mono, weight));
+                    }
+                    Err(Wait { until: None, .. }) => prop_assert!(weight > limit),
+                    Err(Wait { until: Some(until), .. }) => {
+                        // Asking at the moment named is granted, and not before.
+                        let then = Now { mono: until, ..now };
+                        prop_assert!(window.take(word, weight, then).is_ok());
+                        let before = Now { mono: until - Duration::from_nanos(1), ..now };
+                        prop_assert!(window.take(word, weight, before).is_err());
+                    }
+                }
+                let from = granted.iter().filter(|(at, _)| at + per_ms * MILLI > mono);
+                let used: u32 = from.map(|(_, weight)| weight).sum();
+                prop_assert!(used <= limit, "{used} of {limit}");
+            }
+        }
+
+        /// Without clock steps: no window of the provider's clock is over its limit.
+        #[test]
+        fn no_fixed_window_is_over_its_limit(
+            limit in 1u32..50, per_ms in 5u64..5_000, offset in 0u64..10_000_000_000,
+            steps in proptest::collection::vec((0u64..400_000_000, 1u32..12), 1..300),
+        ) {
+            let window = window(limit, Duration::from_millis(per_ms), WindowShape::Fixed);
+            let mut word = 0;
+            let mut mono = 0;
+            let mut used: BTreeMap<u64, u32> = BTreeMap::new();
+            for (wait, weight) in steps {
+                mono += wait;
+                let wall = mono + offset;
+                let now = Now { mono: Mono::from_nanos(mono), wall: UnixNanos::from_nanos(wall as i64) };
+                if let Ok(next) = window.take(word, weight, now) {
+                    word = next;
+                    *used.entry(wall / (per_ms * MILLI)).or_default() += weight;
+                }
+                prop_assert!(used.values().all(|used| *used <= limit));
+            }
+        }
+
+        /// With any clock steps: what is granted between two ends stays within the limit, and ends keep their distance.
+        #[test]
+        fn clock_steps_earn_nothing(
+            limit in 1u32..20,
+            steps in proptest::collection::vec((0u64..2_000, -100_000i64..100_000), 1..300),
+        ) {
+            let window = window(limit, Duration::from_secs(1), WindowShape::Fixed);
+            let mut word = 0;
+            let (mut mono, mut granted) = (0, vec![]);
+            for (wait, wall) in steps {
+                mono += wait;
+                let now = at(mono, 1_000_000 + wall);
+                while let Ok(next) = window.take(word, 1, now) {
+                    word = next;
+                    granted.push(mono);
+                }
+            }
+            // Whole ends are at least 7/8 s apart, so no span of 1.75 s holds more than three windows.
+            for from in &granted {
+                let within = granted.iter().filter(|at| **at >= *from && **at < from + 875).count();
+                prop_assert!(within <= 2 * limit as usize, "{within} of {limit}");
+            }
+        }
+
+        #[test]
+        fn undoing_never_leaves_less_than_was_taken(limit in 2u32..50, first in 1u32..10, second in 1u32..10) {
+            for shape in [WindowShape::Fixed, WindowShape::Rolling, WindowShape::Concurrency] {
+                let window = window(limit, Duration::from_secs(1), shape);
+                let now = at(1_000, 100);
+                let Ok(one) = window.take(0, first, now) else { continue };
+                prop_assert_eq!(window.used(window.undo(one, 0, one), now), 0);
+                let Ok(two) = window.take(one, second, now) else { continue };
+                let left = window.used(window.undo(two, 0, one), now);
+                let least = if shape == WindowShape::Concurrency { 1 } else { second };
+                prop_assert!(left >= least);
+            }
+        }
+    }
+}
