@@ -384,3 +384,243 @@ impl Counted<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::atomic::AtomicUsize as StdUsize;
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use futures_lite::future::block_on;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Data, Dec, Quote, Trade};
+
+    const SOURCE: SourceId = SourceId("a");
+
+    fn trade(id: u64) -> Record {
+        let trade = Trade {
+            id: Some(compact_str::format_compact!("{id}")),
+            price: Dec::default(),
+            size: Dec::default(),
+            side: None,
+            volume_unit: None,
+        };
+        record(Data::Trade(trade))
+    }
+
+    fn quote() -> Record {
+        record(Data::Quote(Quote::default()))
+    }
+
+    fn record(data: Data) -> Record {
+        Record {
+            seq: 0,
+            source: SOURCE,
+            symbol: None,
+            native: None,
+            ts_event: None,
+            ts_recv: UnixNanos::EPOCH,
+            ts_publish: UnixNanos::EPOCH,
+            data,
+        }
+    }
+
+    fn id(record: &Record) -> u64 {
+        match &record.data {
+            Data::Trade(trade) => trade.id.as_ref().unwrap().parse().unwrap(),
+            _ => 0,
+        }
+    }
+
+    fn small(capacity: usize, quotes: WhenFull, trades: WhenFull) -> (Publisher, Drain) {
+        let mut spec = BufferSpec { capacity, sources: vec![SOURCE], ..BufferSpec::default() };
+        spec.when_full[Kind::Quote.index()] = quotes;
+        spec.when_full[Kind::Trade.index()] = trades;
+        let (seed, drain) = buffer(spec);
+        (seed.connect(), drain)
+    }
+
+    /// Settles a batch as the sink core does.
+    fn settle(tally: &Tally, batch: &mut Vec<Record>) {
+        batch.iter().for_each(|record| tally.delivered(record));
+        tally.put_down(batch.len());
+        batch.clear();
+    }
+
+    struct Rings(StdUsize);
+
+    impl Wake for Rings {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn records_pass_in_order_and_are_stamped() {
+        let (publisher, mut drain) = small(8, WhenFull::Pause, WhenFull::Pause);
+        let mut records: Vec<_> = (1..=5).map(trade).collect();
+        block_on(publisher.publish(&mut records));
+        assert!(records.is_empty());
+        assert_eq!(block_on(drain.wait()), Woken::Records);
+        let mut batch = vec![];
+        assert_eq!((drain.pop_batch(3, &mut batch), drain.pop_batch(9, &mut batch)), (3, 2));
+        assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert!(batch.iter().all(|record| record.ts_publish > UnixNanos::EPOCH));
+        let counts = drain.counts();
+        assert_eq!((counts.published, counts.queued, counts.delivered), (5, 5, 0));
+        let tally = drain.tally();
+        tally.dropped(&batch[0], DropReason::Duplicate);
+        batch[1..].iter().for_each(|record| tally.delivered(record));
+        assert_eq!(drain.counts().queued, 5, "in the sink core's hands until it puts them down");
+        tally.put_down(5);
+        let counts = drain.counts();
+        assert_eq!((counts.delivered, counts.dropped_duplicate, counts.queued), (4, 1, 0));
+        assert!(counts.is_balanced());
+        assert_eq!(drain.ledger().of(SOURCE, Kind::Trade).published, 5);
+        assert_eq!(drain.ledger().of_source(SourceId("b")), RecordCounts::default());
+        drop(publisher);
+        assert_eq!(block_on(drain.wait()), Woken::Closed);
+    }
+
+    #[test]
+    fn a_paused_publish_waits_for_a_ring_and_gives_back_what_is_left_when_dropped() {
+        let (publisher, mut drain) = small(2, WhenFull::Pause, WhenFull::Pause);
+        let mut records: Vec<_> = (1..=5).map(trade).collect();
+        let rings = std::sync::Arc::new(Rings(StdUsize::new(0)));
+        let waker = Waker::from(rings.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut batch = vec![];
+        {
+            let mut publish = pin!(publisher.publish(&mut records));
+            assert_eq!(publish.as_mut().poll(&mut cx), Poll::Pending);
+            assert_eq!(rings.0.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing has happened, nothing is woken");
+            assert_eq!(drain.pop_batch(1, &mut batch), 1);
+            assert_eq!(rings.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+            assert_eq!(publish.as_mut().poll(&mut cx), Poll::Pending);
+        }
+        assert_eq!(records.iter().map(id).collect::<Vec<_>>(), [4, 5]);
+        let counts = drain.counts();
+        assert_eq!((counts.published, counts.queued), (3, 3));
+        assert!(counts.is_balanced());
+        assert_eq!(publisher.paused_count(), 2);
+        drain.pop_batch(9, &mut batch);
+        block_on(publisher.publish(&mut records));
+        drain.pop_batch(9, &mut batch);
+        assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_full_buffer_drops_what_its_kind_allows() {
+        let (publisher, mut drain) = small(2, WhenFull::DropNewest, WhenFull::DropOldest);
+        let mut batch = vec![];
+        block_on(publisher.publish(&mut vec![trade(1), trade(2), trade(3), quote()]));
+        drain.pop_batch(9, &mut batch);
+        assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), [2, 3]);
+        settle(&drain.tally(), &mut batch);
+        let counts = drain.counts();
+        assert_eq!((counts.published, counts.dropped_full_oldest, counts.dropped_full_newest), (4, 1, 1));
+        assert!(counts.is_balanced());
+    }
+
+    #[test]
+    fn a_record_that_pauses_never_makes_way() {
+        let (publisher, mut drain) = small(2, WhenFull::DropOldest, WhenFull::Pause);
+        let mut batch = vec![];
+        block_on(publisher.publish(&mut vec![trade(1), quote(), quote(), quote()]));
+        drain.pop_batch(1, &mut batch);
+        assert_eq!(id(&batch[0]), 1);
+        assert_eq!(drain.counts().dropped_full_newest, 2);
+        block_on(publisher.publish(&mut vec![quote(), quote()]));
+        assert_eq!(drain.counts().dropped_full_oldest, 1, "once it has left, the oldest makes way again");
+    }
+
+    #[test]
+    fn polling_slows_down_at_the_high_water_mark() {
+        let (publisher, mut drain) = small(10, WhenFull::Pause, WhenFull::Pause);
+        let mut records: Vec<_> = (0..7).map(trade).collect();
+        block_on(publisher.publish(&mut records));
+        assert!(!publisher.is_above_high_water());
+        block_on(publisher.publish(&mut vec![trade(8)]));
+        assert!(publisher.is_above_high_water());
+        let mut batch = vec![];
+        drain.pop_batch(1, &mut batch);
+        block_on(publisher.below_high_water());
+        assert!(!publisher.is_above_high_water());
+    }
+
+    #[test]
+    fn nothing_is_lost_between_threads() {
+        let mut spec = BufferSpec { capacity: 16, sources: vec![SOURCE], ..BufferSpec::default() };
+        spec.when_full[Kind::Quote.index()] = WhenFull::DropOldest;
+        let (seed, mut drain) = buffer(spec);
+        let shards: Vec<_> = (0..3_u64)
+            .map(|shard| {
+                let seed = seed.clone();
+                std::thread::spawn(move || {
+                    let publisher = seed.connect();
+                    for batch in 0..200 {
+                        let first = batch * 5;
+                        let mut records: Vec<_> =
+                            (first..first + 5).flat_map(|n| [trade(shard * 1_000_000 + n), quote()]).collect();
+                        block_on(publisher.publish(&mut records));
+                    }
+                })
+            })
+            .collect();
+        drop(seed);
+        let tally = drain.tally();
+        let (mut batch, mut trades) = (vec![], vec![]);
+        while block_on(drain.wait()) == Woken::Records {
+            drain.pop_batch(7, &mut batch);
+            trades.extend(batch.iter().filter(|record| record.kind() == Kind::Trade).map(id));
+            settle(&tally, &mut batch);
+        }
+        shards.into_iter().for_each(|shard| shard.join().unwrap());
+        let counts = drain.counts();
+        assert_eq!((counts.published, counts.queued, trades.len()), (6_000, 0, 3_000));
+        assert!(counts.is_balanced(), "{counts:?}");
+        for shard in 0..3 {
+            let own: Vec<_> = trades.iter().filter(|n| **n / 1_000_000 == shard).map(|n| n % 1_000_000).collect();
+            assert_eq!(own, (0..1_000).collect::<Vec<_>>());
+        }
+    }
+
+    proptest! {
+        /// Any mix of kinds, policies and drains: the law holds at every step, and what pauses arrives whole, in order.
+        #[test]
+        fn the_law_holds(
+            capacity in 1usize..6, quotes in 0usize..3, trades in 0usize..3,
+            steps in proptest::collection::vec((any::<bool>(), 0usize..5), 1..80),
+        ) {
+            let policies = [WhenFull::Pause, WhenFull::DropNewest, WhenFull::DropOldest];
+            let (publisher, mut drain) = small(capacity, policies[quotes], policies[trades]);
+            let tally = drain.tally();
+            let waker = Waker::noop();
+            let (mut waiting, mut batch, mut got, mut next): (Vec<Record>, Vec<Record>, Vec<u64>, u64) = (vec![], vec![], vec![], 0);
+            for (publish, count) in steps {
+                if publish {
+                    for _ in 0..count {
+                        next += 1;
+                        waiting.push(if next % 3 == 0 { quote() } else { trade(next) });
+                    }
+                    let _ = pin!(publisher.publish(&mut waiting)).poll(&mut Context::from_waker(waker));
+                } else {
+                    drain.pop_batch(count, &mut batch);
+                    got.extend(batch.iter().filter(|record| record.kind() == Kind::Trade).map(id));
+                    settle(&tally, &mut batch);
+                }
+                let counts = drain.counts();
+                prop_assert!(counts.is_balanced(), "{counts:?}");
+                prop_assert_eq!(counts.published + waiting.len() as u64, next);
+            }
+            prop_assert!(got.is_sorted());
+            if policies[trades] == WhenFull::Pause {
+                let last = got.last().copied().unwrap_or(0);
+                prop_assert_eq!(got, (1..=last).filter(|n| n % 3 != 0).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -123,3 +123,50 @@ impl<F> Drop for Wait<'_, F> {
         }
     }
 }
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize as StdUsize, Ordering::SeqCst};
+    use std::sync::{Arc, Barrier};
+
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn a_dropped_wait_leaves_nothing_behind() {
+        let bell = Doorbell::new();
+        block_on(async {
+            let mut wait = Box::pin(bell.wait(|| None::<()>));
+            assert!(poll_once(&mut wait).await.is_none());
+            assert!(poll_once(&mut wait).await.is_none());
+            assert!(bell.has_waiters());
+            drop(wait);
+        });
+        assert!(!bell.has_waiters());
+    }
+
+    #[test]
+    fn a_ring_wakes_everyone() {
+        let bell = Arc::new(Doorbell::new());
+        let value = Arc::new(StdUsize::new(0));
+        let gate = Arc::new(Barrier::new(4));
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let (bell, value, gate) = (bell.clone(), value.clone(), gate.clone());
+                std::thread::spawn(move || {
+                    gate.wait();
+                    (1..=1_000).for_each(|round| {
+                        block_on(bell.wait(|| (value.load(SeqCst) >= round).then_some(())));
+                    });
+                })
+            })
+            .collect();
+        gate.wait();
+        for round in 1..=1_000 {
+            value.store(round, SeqCst);
+            bell.ring();
+        }
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    }
+}

@@ -375,3 +375,169 @@ const LEVEL_MAX: u64 = 16;
 /// Pauses of our own making: the first where a provider has no window, and the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests {
+    use futures_lite::future::block_on;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn spec(bucket: &'static str, limit: u32, per: Duration, shape: WindowShape) -> WindowSpec {
+        WindowSpec { bucket, limit, per, shape }
+    }
+
+    fn cell(windows: &[WindowSpec]) -> QuotaCell {
+        QuotaCell::new(windows.to_vec(), QuotaSettings::default())
+    }
+
+    fn start() -> Now {
+        Now { mono: Mono::from_nanos(1_000_000_000), wall: UnixNanos::from_secs(1_800_000_000).unwrap() }
+    }
+
+    fn used(cell: &QuotaCell, now: Now) -> Vec<u32> {
+        cell.snapshot(now).windows.iter().map(|window| window.used).collect()
+    }
+
+    #[test]
+    fn a_request_takes_from_all_windows_that_apply_or_from_none() {
+        let cell = cell(&[
+            spec("", 10, MINUTE, WindowShape::Fixed),
+            spec("orders", 3, MINUTE, WindowShape::Fixed),
+            spec("", 2, Duration::ZERO, WindowShape::Concurrency),
+        ]);
+        let now = start();
+        let first = cell.try_acquire(now, "orders", 2).unwrap();
+        assert_eq!(used(&cell, now), [2, 2, 1]);
+        assert_eq!(cell.try_acquire(now, "orders", 2).unwrap_err().cause, Cause::Window);
+        assert_eq!(used(&cell, now), [2, 2, 1]);
+        let second = cell.try_acquire(now, "", 2).unwrap();
+        assert_eq!(used(&cell, now), [4, 2, 2]);
+        let wait = cell.try_acquire(now, "", 1).unwrap_err();
+        assert_eq!((wait.cause, wait.after(now)), (Cause::Concurrency, None));
+        drop(first);
+        block_on(cell.released(""));
+        let third = cell.try_acquire(now, "", 1).unwrap();
+        cell.release(second);
+        drop(third);
+        assert_eq!(used(&cell, now), [5, 2, 0]);
+        assert_eq!(cell.try_acquire(now, "", 11).unwrap_err().cause, Cause::TooHeavy);
+    }
+
+    #[test]
+    fn a_limit_notice_pauses_the_scope() {
+        let now = start();
+        let told = cell(&[spec("", 10, MINUTE, WindowShape::Fixed)]);
+        told.exhaust(now, Some(Duration::from_secs(90)));
+        let wait = told.check(now, "", 1).unwrap_err();
+        assert_eq!((wait.cause, wait.after(now)), (Cause::RetryAfter, Some(Duration::from_secs(90))));
+        assert!(told.check(now.after(Duration::from_secs(90)), "", 1).is_ok());
+
+        let untold = cell(&[
+            spec("", 10, MINUTE, WindowShape::Fixed),
+            spec("", 500, Duration::from_secs(86_400), WindowShape::Fixed),
+        ]);
+        untold.exhaust(now, None);
+        // Answers that were under way tell of the same limit.
+        untold.exhaust(now.after(Duration::from_millis(30)), None);
+        assert_eq!(used(&untold, now), [10, 0], "the shortest window is used up, the day is not");
+        let first = untold.check(now, "", 1).unwrap_err().after(now).unwrap();
+        assert!(first <= MINUTE, "{first:?}");
+        let later = now.after(first);
+        assert!(untold.check(later, "", 1).is_ok());
+        untold.exhaust(later, None);
+        assert_eq!(untold.check(later, "", 1).unwrap_err().after(later), Some(2 * MINUTE));
+    }
+
+    #[test]
+    fn bans_escalate_when_they_recur_and_outlive_a_restart() {
+        let now = start();
+        let cell = cell(&[]);
+        let minutes = |n: u64| Some(Duration::from_secs(60 * n));
+        let left = |cell: &QuotaCell, now: Now| cell.check(now, "", 1).err().and_then(|wait| wait.after(now));
+        cell.ban(now, None);
+        cell.ban(now, None);
+        assert_eq!(left(&cell, now), minutes(2), "two answers to one ban are one ban");
+        let second = now.after(Duration::from_secs(120));
+        assert_eq!(left(&cell, second), None);
+        cell.ban(second, None);
+        assert_eq!(left(&cell, second), minutes(4));
+        cell.ban(second, Some(second.wall.saturating_add(Duration::from_secs(3_600))));
+        assert_eq!(left(&cell, second), minutes(60));
+
+        let saved = cell.snapshot(second);
+        let text = serde_json::to_string(&saved).unwrap();
+        let saved: QuotaSnapshot = serde_json::from_str(&text).unwrap();
+        let fresh = self::cell(&[]);
+        let restarted = Now { mono: Mono::from_nanos(5), wall: second.wall.saturating_add(Duration::from_secs(600)) };
+        fresh.restore(&saved, restarted);
+        assert_eq!(left(&fresh, restarted), minutes(50));
+        let ended = restarted.after(Duration::from_secs(3_000));
+        assert_eq!(left(&fresh, ended), None);
+        fresh.ban(ended, None);
+        assert_eq!(left(&fresh, ended), minutes(8), "the third in a row");
+        let forgotten = ended.after(Duration::from_secs(480 + 86_401));
+        fresh.ban(forgotten, None);
+        assert_eq!(left(&fresh, forgotten), minutes(2));
+    }
+
+    #[test]
+    fn a_restart_does_not_refill_windows() {
+        let windows = [spec("", 10, MINUTE, WindowShape::Fixed), spec("", 100, MINUTE, WindowShape::Rolling)];
+        let before = cell(&windows);
+        let now = start();
+        before.report_used("", MINUTE, 9, now, now);
+        let saved = before.snapshot(now);
+        let after = cell(&windows);
+        let restarted = Now { mono: Mono::from_nanos(0), wall: now.wall.saturating_add(Duration::from_secs(1)) };
+        after.restore(&saved, restarted);
+        assert_eq!(after.snapshot(restarted).windows[0].used, 9);
+        assert_eq!(after.try_acquire(restarted, "", 2).unwrap_err().cause, Cause::Window);
+        let other = cell(&[spec("", 10, Duration::from_secs(1), WindowShape::Fixed)]);
+        other.restore(&saved, restarted);
+        assert_eq!(used(&other, restarted), [0]);
+    }
+
+    #[test]
+    fn threads_never_take_more_than_the_limit() {
+        let cell = cell(&[spec("", 1_000, MINUTE, WindowShape::Fixed), spec("b", 100, MINUTE, WindowShape::Fixed)]);
+        let now = start();
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let cell = cell.clone();
+                let bucket = if n % 2 == 0 { "b" } else { "" };
+                std::thread::spawn(move || (0..1_000).filter(|_| cell.try_acquire(now, bucket, 1).is_ok()).count())
+            })
+            .collect();
+        let granted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(granted, 1_000);
+        assert_eq!(used(&cell, now), [1_000, 100]);
+    }
+
+    proptest! {
+        /// Grants, releases and time in any order: concurrency never exceeded, never leaked.
+        #[test]
+        fn grants_never_leak(limit in 1u32..5, steps in proptest::collection::vec((any::<bool>(), 0usize..5), 1..100)) {
+            let cell = cell(&[
+                spec("", limit, Duration::ZERO, WindowShape::Concurrency),
+                spec("", 20, Duration::from_secs(1), WindowShape::Rolling),
+            ]);
+            let mut now = start();
+            let mut grants = vec![];
+            for (take, n) in steps {
+                now = now.after(Duration::from_millis(20 * n as u64));
+                if take {
+                    grants.extend(cell.try_acquire(now, "", 1).ok());
+                } else if !grants.is_empty() {
+                    drop(grants.swap_remove(n % grants.len()));
+                }
+                prop_assert!(grants.len() <= limit as usize);
+                prop_assert_eq!(used(&cell, now)[0] as usize, grants.len());
+            }
+            grants.clear();
+            prop_assert_eq!(used(&cell, now)[0], 0);
+        }
+    }
+}
