@@ -52,7 +52,7 @@ pub fn buffer(spec: BufferSpec) -> (PublisherSeed, Drain) {
         pausing: AtomicUsize::new(0),
         high_water: (capacity.saturating_mul(percent) / 100).max(1),
         publishers: AtomicUsize::new(1),
-        ledger: Arc::new(Ledger::new(spec.sources)),
+        ledger: Ledger::new(spec.sources),
         filled: Doorbell::new(),
         room: Doorbell::new(),
     });
@@ -71,7 +71,7 @@ impl PublisherSeed {
     }
 
     /// The buffer's counters.
-    pub fn ledger(&self) -> Arc<Ledger> {
+    pub fn ledger(&self) -> Ledger {
         self.shared.ledger.clone()
     }
 
@@ -225,7 +225,7 @@ impl Drain {
     }
 
     /// The buffer's counters.
-    pub fn ledger(&self) -> Arc<Ledger> {
+    pub fn ledger(&self) -> Ledger {
         self.shared.ledger.clone()
     }
 
@@ -281,7 +281,7 @@ struct Shared {
     pausing: AtomicUsize,
     high_water: usize,
     publishers: AtomicUsize,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     /// Rung when records have entered.
     filled: Doorbell,
     /// Rung when records have left.

@@ -32,9 +32,14 @@ impl DropReason {
     }
 }
 
-/// The counters of one buffer, per source and kind; read from any thread.
-#[derive(Debug)]
+/// The counters of one buffer, per source and kind; read from any thread. Clones share them.
+#[derive(Clone, Debug)]
 pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     sources: Vec<SourceId>,
     /// Source by source, kind by kind; the last row takes records of sources that were not announced.
     cells: Vec<Cell>,
@@ -69,50 +74,54 @@ impl Ledger {
             delivered: AtomicU64::new(0),
             dropped: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
         };
-        Ledger { sources, cells: (0..rows * Kind::ALL.len()).map(|_| cell()).collect(), in_hand: AtomicU64::new(0) }
+        let cells = (0..rows * Kind::ALL.len()).map(|_| cell()).collect();
+        Ledger { shared: Arc::new(Shared { sources, cells, in_hand: AtomicU64::new(0) }) }
     }
 
     /// The sources it has a row for.
     pub fn sources(&self) -> &[SourceId] {
-        &self.sources
+        &self.shared.sources
     }
 
     /// Counts of one source by its id, over all kinds; `queued` is not known per source and zero.
     pub fn of_source(&self, source: SourceId) -> RecordCounts {
         let mut counts = RecordCounts::default();
         let row = self.row(source) * Kind::ALL.len();
-        self.cells[row..row + Kind::ALL.len()].iter().for_each(|cell| cell.add_to(&mut counts));
+        self.shared.cells[row..row + Kind::ALL.len()].iter().for_each(|cell| cell.add_to(&mut counts));
         counts
     }
 
     /// Counts of one source and kind; `queued` is zero.
     pub fn of(&self, source: SourceId, kind: Kind) -> RecordCounts {
         let mut counts = RecordCounts::default();
-        self.cells[self.index(source, kind)].add_to(&mut counts);
+        self.shared.cells[self.index(source, kind)].add_to(&mut counts);
         counts
     }
 
     pub(super) fn total(&self, queue_len: usize) -> RecordCounts {
-        let mut counts =
-            RecordCounts { queued: queue_len as u64 + self.in_hand.load(Ordering::Relaxed), ..Default::default() };
-        self.cells.iter().for_each(|cell| cell.add_to(&mut counts));
+        let mut counts = RecordCounts {
+            queued: queue_len as u64 + self.shared.in_hand.load(Ordering::Relaxed),
+            ..Default::default()
+        };
+        self.shared.cells.iter().for_each(|cell| cell.add_to(&mut counts));
         counts
     }
 
     pub(super) fn published(&self, source: SourceId, kind: Kind, count: u64) {
-        self.cells[self.index(source, kind)].published.fetch_add(count, Ordering::Relaxed);
+        self.shared.cells[self.index(source, kind)].published.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(super) fn dropped(&self, record: &Record, reason: DropReason) {
-        self.cells[self.index(record.source, record.kind())].dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.shared.cells[self.index(record.source, record.kind())].dropped[reason as usize]
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn take_in_hand(&self, count: usize) {
-        self.in_hand.fetch_add(count as u64, Ordering::Relaxed);
+        self.shared.in_hand.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     fn row(&self, source: SourceId) -> usize {
-        self.sources.iter().position(|known| *known == source).unwrap_or(self.sources.len())
+        self.shared.sources.iter().position(|known| *known == source).unwrap_or(self.shared.sources.len())
     }
 
     fn index(&self, source: SourceId, kind: Kind) -> usize {
@@ -123,17 +132,17 @@ impl Ledger {
 /// The sink core's side of the counters: says what became of the records it took.
 #[derive(Debug)]
 pub struct Tally {
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
 }
 
 impl Tally {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(ledger: Ledger) -> Self {
         Tally { ledger }
     }
 
     /// Counts a record as delivered: the journal has it.
     pub fn delivered(&self, record: &Record) {
-        let cell = &self.ledger.cells[self.ledger.index(record.source, record.kind())];
+        let cell = &self.ledger.shared.cells[self.ledger.index(record.source, record.kind())];
         cell.delivered.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -144,9 +153,9 @@ impl Tally {
 
     /// Says that `count` records have left the sink core's hands, delivered or dropped.
     pub fn put_down(&self, count: usize) {
-        let in_hand = self.ledger.in_hand.load(Ordering::Relaxed);
+        let in_hand = self.ledger.shared.in_hand.load(Ordering::Relaxed);
         // The sink core alone moves it down; the difference cannot go below zero unless a batch is put down twice.
         debug_assert!(in_hand >= count as u64, "{count} records put down, {in_hand} in hand");
-        self.ledger.in_hand.fetch_sub((count as u64).min(in_hand), Ordering::Relaxed);
+        self.ledger.shared.in_hand.fetch_sub((count as u64).min(in_hand), Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@ mod buffer;
 mod doorbell;
 mod ledger;
 #[cfg(all(test, tidegate_loom))]
-mod loom;
+mod loom_models;
 mod mailbox;
 mod quota;
 mod stop;
