@@ -121,13 +121,12 @@ fn window(limit: u32, shape: WindowShape) -> WindowSpec {
     WindowSpec { bucket: "", limit, per: Duration::from_secs(60), shape }
 }
 
+/// Each window has room for one of two.
 #[test]
 fn quota_is_never_over_its_limit() {
-    for shape in [WindowShape::Fixed, WindowShape::Rolling] {
+    let check = |spec: WindowSpec, weight: u32| {
         model(move || {
-            // A rolling window of that limit passes one at a time.
-            let cell = QuotaCell::new(vec![window(3, shape)], QuotaSettings::default());
-            let weight = if shape == WindowShape::Fixed { 2 } else { 1 };
+            let cell = QuotaCell::new(vec![spec.clone()], QuotaSettings::default());
             let other = {
                 let cell = cell.clone();
                 thread::spawn(move || cell.try_acquire(now(), "", weight).is_ok())
@@ -135,7 +134,28 @@ fn quota_is_never_over_its_limit() {
             let ours = cell.try_acquire(now(), "", weight).is_ok();
             assert!(ours ^ other.join().unwrap(), "one of them is granted");
         });
-    }
+    };
+    check(window(3, WindowShape::Fixed), 2);
+    check(WindowSpec { per: Duration::from_secs(1), ..window(3, WindowShape::Rolling) }, 1);
+    check(window(3, WindowShape::Rolling), 2);
+}
+
+/// A long rolling window used by two threads whose clocks stand in different parts of it: what either took still
+/// counts for whoever asks a whole length after the earlier one.
+#[test]
+fn quota_counts_across_parts_of_a_long_window() {
+    bounded(2, || {
+        let cell = QuotaCell::new(vec![window(2, WindowShape::Rolling)], QuotaSettings::default());
+        let later = now().after(Duration::from_secs(4));
+        let other = {
+            let cell = cell.clone();
+            thread::spawn(move || cell.try_acquire(later, "", 1).is_ok())
+        };
+        assert!(cell.try_acquire(now(), "", 1).is_ok());
+        assert!(other.join().unwrap());
+        let probe = now().after(Duration::from_secs(60));
+        assert!(cell.try_acquire(probe, "", 2).is_err(), "the later one is not yet a minute old");
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::doorbell::Doorbell;
 use super::sync::{Arc, AtomicU64, Ordering};
-use crate::policy::{Cause, SavedWindow, Wait, Window, WindowShape, WindowSpec};
+use crate::policy::{Cause, MARKS, Marks, SavedWindow, Sliding, Wait, Window, WindowShape, WindowSpec};
 use crate::time::{Mono, Now, UnixNanos};
 
 /// Settings of a quota cell.
@@ -48,10 +48,7 @@ impl QuotaCell {
     /// A cell with these windows, none of it used. At most 64 windows; later ones are ignored by no provider known.
     pub fn new(windows: Vec<WindowSpec>, settings: QuotaSettings) -> Self {
         assert!(windows.len() <= WINDOWS_MAX, "expected at most {WINDOWS_MAX} windows, found {}", windows.len());
-        let slots = windows
-            .into_iter()
-            .map(|spec| Slot { window: Window::new(spec, settings.margin), word: AtomicU64::new(0) })
-            .collect();
+        let slots = windows.into_iter().map(|spec| Slot::new(Window::new(spec, settings.margin))).collect();
         let shared = Shared { slots, settings, ban: Penalty::new(), pause: Penalty::new(), released: Doorbell::new() };
         QuotaCell { shared: Arc::new(shared) }
     }
@@ -98,7 +95,7 @@ impl QuotaCell {
         }
         let mut worst: Option<Wait> = None;
         for slot in shared.slots.iter().filter(|slot| slot.window.applies(bucket)) {
-            let Err(wait) = slot.window.take(slot.word.load(Ordering::Relaxed), weight, now) else { continue };
+            let Err(wait) = slot.peek(weight, now) else { continue };
             let later = match (&worst, wait.cause) {
                 (None, _) | (_, Cause::TooHeavy) => true,
                 (Some(known), _) if known.cause == Cause::TooHeavy => false,
@@ -120,7 +117,7 @@ impl QuotaCell {
             spec.bucket == bucket && spec.per == per
         });
         for slot in window {
-            slot.update(|word| slot.window.raise(word, used, sent.mono, now));
+            slot.raise(used, sent, now);
         }
     }
 
@@ -138,8 +135,8 @@ impl QuotaCell {
             return;
         };
         let per = slot.window.spec().per;
-        slot.update(|word| slot.window.exhaust(word, now));
-        let full = slot.window.take(slot.word.load(Ordering::Relaxed), 1, now).err().and_then(|wait| wait.after(now));
+        slot.exhaust(now);
+        let full = slot.peek(1, now).err().and_then(|wait| wait.after(now));
         // A provider that refuses again once the window is over counts otherwise than this cell does.
         shared.pause.strike(now, full.unwrap_or(per), PAUSE_MAX.max(per), per.saturating_mul(2));
     }
@@ -183,7 +180,7 @@ impl QuotaCell {
         let shared = &*self.shared;
         let wall = |until: Mono| now.wall.saturating_add(until.since(now.mono));
         QuotaSnapshot {
-            windows: shared.slots.iter().map(|slot| slot.window.save(slot.word.load(Ordering::Relaxed), now)).collect(),
+            windows: shared.slots.iter().map(|slot| slot.save(now)).collect(),
             banned_until: shared.ban.until(now).map(wall),
             ban_level: shared.ban.level.load(Ordering::Relaxed),
             ban_ended: shared.ban.ended(now).map(|ago| now.wall.saturating_sub(ago)),
@@ -197,8 +194,7 @@ impl QuotaCell {
         let shared = &*self.shared;
         for window in &saved.windows {
             for slot in shared.slots.iter().filter(|slot| slot.window.is_of(window)) {
-                let restored = slot.window.restore(window, now);
-                slot.update(|word| word.max(restored));
+                slot.restore(window, now);
             }
         }
         shared.ban.restore(saved.banned_until, saved.ban_ended, saved.ban_level, now);
@@ -268,7 +264,7 @@ impl Shared {
     fn undo(&self, held: u64, taken: &[(u64, u64); WINDOWS_MAX]) {
         for (index, slot) in self.slots.iter().enumerate().filter(|(index, _)| held & (1 << index) != 0) {
             let (before, after) = taken[index];
-            slot.update(|word| slot.window.undo(word, before, after));
+            slot.undo(before, after);
         }
         if held & self.concurrency() != 0 {
             self.released.ring();
@@ -276,33 +272,119 @@ impl Shared {
     }
 }
 
-/// A window and its word.
+/// A window and its state.
 struct Slot {
     window: Window,
+    /// The window's word; of a long rolling window its running total.
     word: AtomicU64,
+    /// The marks of a long rolling window; none for others.
+    marks: Vec<AtomicU64>,
 }
 
 impl Slot {
+    fn new(window: Window) -> Self {
+        let marks = if window.sliding().is_some() { MARKS } else { 0 };
+        Slot { window, word: AtomicU64::new(0), marks: (0..marks).map(|_| AtomicU64::new(0)).collect() }
+    }
+
     /// Takes; returns the word before and after.
     fn take(&self, weight: u32, now: Now) -> Result<(u64, u64), Wait> {
-        let mut word = self.word.load(Ordering::Relaxed);
+        if let Some(sliding) = self.window.sliding() {
+            self.mark(sliding, now);
+        }
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
-            let next = self.window.take(word, weight, now)?;
-            match self.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+            let next = self.next(word, weight, now)?;
+            match self.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok((word, next)),
                 Err(found) => word = found,
             }
         }
     }
 
+    /// Whether it could be taken.
+    fn peek(&self, weight: u32, now: Now) -> Result<(), Wait> {
+        self.next(self.word.load(Ordering::Acquire), weight, now).map(drop)
+    }
+
+    /// The word after taking; `word` must have been read with acquire ordering, so that the marks of whatever it counts
+    /// are seen.
+    fn next(&self, word: u64, weight: u32, now: Now) -> Result<u64, Wait> {
+        match self.window.sliding() {
+            Some(sliding) => sliding.take(word, &self.marks(), weight, now),
+            None => self.window.take(word, weight, now),
+        }
+    }
+
+    /// Puts the mark of the present part of a long rolling window, unless it stands. Who puts it first has read the
+    /// total before anything was taken in this part, because everyone puts or finds the mark before taking.
+    fn mark(&self, sliding: &Sliding, now: Now) {
+        let total = self.word.load(Ordering::Acquire);
+        if let Some((index, stands, word)) = sliding.mark(total, &self.marks(), now) {
+            let _ = self.marks[index].compare_exchange(stands, word, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        let mut marks = [0; MARKS];
+        marks.iter_mut().zip(&self.marks).for_each(|(mark, cell)| *mark = cell.load(Ordering::Acquire));
+        marks
+    }
+
+    fn raise(&self, used: u32, sent: Now, now: Now) {
+        let Some(sliding) = self.window.sliding() else {
+            return self.update(|word| self.window.raise(word, used, sent.mono, now));
+        };
+        self.mark(sliding, now);
+        self.update(|total| sliding.raise(total, &self.marks(), used, now));
+    }
+
+    fn exhaust(&self, now: Now) {
+        match self.window.sliding() {
+            Some(_) => self.raise(self.window.limit(), now, now),
+            None => self.update(|word| self.window.exhaust(word, now)),
+        }
+    }
+
+    /// Undoes a take. What a long rolling window has counted stays counted: others may have put marks meanwhile.
+    fn undo(&self, before: u64, after: u64) {
+        if self.window.sliding().is_none() {
+            self.update(|word| self.window.undo(word, before, after));
+        }
+    }
+
+    fn save(&self, now: Now) -> SavedWindow {
+        let word = self.word.load(Ordering::Acquire);
+        let Some(sliding) = self.window.sliding() else { return self.window.save(word, now) };
+        let marks = self.marks();
+        let used = sliding.used(word, &marks, now);
+        let until = now.wall.saturating_add(self.window.spec().per);
+        SavedWindow { used, until, taken: sliding.save(word, &marks, now), ..self.window.save(0, now) }
+    }
+
+    /// Takes a saved state over; in a window that is in use already, as if all of it had been taken now.
+    fn restore(&self, saved: &SavedWindow, now: Now) {
+        let Some(sliding) = self.window.sliding() else {
+            let restored = self.window.restore(saved, now);
+            return self.update(|word| word.max(restored));
+        };
+        let (total, marks) = sliding.restore(&saved.taken, now);
+        if self.marks().iter().any(|mark| *mark != 0) {
+            return self.raise(total.min(u64::from(u32::MAX)) as u32, now, now);
+        }
+        // Marks first: a total without its marks would count for nothing.
+        self.marks.iter().zip(marks).for_each(|(cell, mark)| cell.store(mark, Ordering::Release));
+        self.update(|word| word + total);
+    }
+
     fn update(&self, next: impl Fn(u64) -> u64) {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
             let wanted = next(word);
             if wanted == word {
                 return;
             }
-            match self.word.compare_exchange(word, wanted, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.word.compare_exchange(word, wanted, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
                 Err(found) => word = found,
             }

@@ -5,10 +5,12 @@ mod backoff;
 mod breaker;
 mod budget;
 mod quota;
+mod sliding;
 mod when_full;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSpec, BreakerState, Force, Outcome, Permit, Refused, Transition};
 pub use budget::{BudgetSpec, RetryBudget};
 pub use quota::{Cause, SavedWindow, Wait, Window, WindowShape, WindowSpec};
+pub use sliding::{MARKS, Marks, Sliding};
 pub use when_full::WhenFull;

@@ -1,4 +1,5 @@
-//! The arithmetic of quota windows, each on one 64-bit word, so that a lock-free cell can hold it.
+//! The arithmetic of quota windows, each on one 64-bit word, so that a lock-free cell can hold it; long rolling windows
+//! are in `sliding.rs`.
 //! Owns no state and no atomics: every function takes a word and returns the next one. Times in words are monotonic;
 //! wall time enters only where a fixed window is opened, so a clock step can neither refill nor stall a window.
 //! Invariants: a fixed window grants at most its limit before its end, and its ends are at least 7/8 of its length
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sliding::Sliding;
 use crate::time::{Mono, Now, UnixNanos};
 
 /// One limit of a provider: so much weight per so much time.
@@ -106,6 +108,9 @@ pub struct SavedWindow {
     pub used: u32,
     /// The end of the fixed window, or the moment a rolling one is empty again.
     pub until: UnixNanos,
+    /// Of a long rolling window: what was taken when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<(UnixNanos, u32)>,
 }
 
 /// A window with its constants worked out.
@@ -120,6 +125,8 @@ pub struct Window {
     burst: u32,
     /// Fixed: no grants so shortly before the end.
     guard: u64,
+    /// Rolling: how it counts when it is long.
+    sliding: Option<Sliding>,
 }
 
 impl Window {
@@ -132,7 +139,9 @@ impl Window {
         let burst = (limit / BURST_SHARE).max(1);
         let interval = per.div_ceil(u64::from(limit - burst + 1)).max(1);
         let guard = (per / GUARD_SHARE).clamp(MILLI, GUARD_MAX);
-        Window { spec, limit, per, interval, burst, guard }
+        let counted = spec.shape == WindowShape::Rolling && per >= SLIDING_MIN;
+        let sliding = counted.then(|| Sliding::new(limit, per));
+        Window { spec, limit, per, interval, burst, guard, sliding }
     }
 
     /// The limit it was made from.
@@ -143,6 +152,11 @@ impl Window {
     /// Weight it allows, after the margin.
     pub fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// How it counts when it is a long rolling window: more than a word can hold, and by its own functions.
+    pub fn sliding(&self) -> Option<&Sliding> {
+        self.sliding.as_ref()
     }
 
     /// Whether a request of `bucket` is counted here.
@@ -243,6 +257,7 @@ impl Window {
             limit: self.limit,
             used: self.used(word, now),
             until: now.wall.saturating_add(Mono::from_nanos(until).since(now.mono)),
+            taken: Vec::new(),
         }
     }
 
@@ -323,6 +338,8 @@ const END_MAX: u64 = (1 << (64 - USED_BITS)) - 1;
 const MILLI: u64 = 1_000_000;
 /// Longer windows are none: a year.
 const PER_MAX: u64 = 366 * 86_400 * 1_000 * MILLI;
+/// Rolling windows from ten seconds on are counted; shorter ones are limited by rate, which paces them evenly.
+const SLIDING_MIN: u64 = 10_000 * MILLI;
 /// A rolling window passes a twentieth of its limit at once, which leaves 95 % of it as the lasting rate.
 const BURST_SHARE: u32 = 20;
 /// A thousandth of a fixed window is left out at its end, at most 50 ms.
