@@ -42,7 +42,7 @@ fn publish_and_drain(c: &mut Criterion) {
             b.iter_batched_ref(
                 || vec![quote(); batch],
                 |records| {
-                    block_on(publisher.publish(records));
+                    let _ = block_on(publisher.publish(records));
                     let count = drain.pop_batch(batch, &mut out);
                     out.drain(..).for_each(|record| tally.delivered(black_box(&record)));
                     tally.put_down(count);
@@ -56,12 +56,17 @@ fn publish_and_drain(c: &mut Criterion) {
 
 fn quota(c: &mut Criterion) {
     let mut group = c.benchmark_group("quota");
-    let minute = Duration::from_secs(60);
-    for shape in [WindowShape::Fixed, WindowShape::Rolling] {
-        let window = WindowSpec { bucket: "", limit: 10_000_000, per: minute, shape };
+    // By fixed window, by rate, and by count.
+    let windows = [
+        ("fixed", WindowShape::Fixed, 60),
+        ("rolling_short", WindowShape::Rolling, 1),
+        ("rolling_long", WindowShape::Rolling, 60),
+    ];
+    for (name, shape, seconds) in windows {
+        let window = WindowSpec { bucket: "", limit: 10_000_000, per: Duration::from_secs(seconds), shape };
         let cell = QuotaCell::new(vec![window], QuotaSettings::default());
         let mut now = Now::read();
-        group.bench_function(format!("acquire/{}", shape.as_str()), |b| {
+        group.bench_function(format!("acquire/{name}"), |b| {
             b.iter(|| {
                 // Steps at which the window never runs out, so that the granting path is measured.
                 now = now.after(Duration::from_micros(10));

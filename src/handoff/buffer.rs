@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::doorbell::Doorbell;
 use super::ledger::{DropReason, Ledger, Tally};
-use super::sync::{Arc, AtomicUsize, Ordering, Queue};
+use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, Queue};
 use crate::metrics::RecordCounts;
 use crate::model::{Kind, Record, SourceId};
 use crate::policy::WhenFull;
@@ -52,6 +52,7 @@ pub fn buffer(spec: BufferSpec) -> (PublisherSeed, Drain) {
         pausing: AtomicUsize::new(0),
         high_water: (capacity.saturating_mul(percent) / 100).max(1),
         publishers: AtomicUsize::new(1),
+        closed: AtomicBool::new(false),
         ledger: Ledger::new(spec.sources),
         filled: Doorbell::new(),
         room: Doorbell::new(),
@@ -123,10 +124,16 @@ impl Publisher {
     /// Puts records into the buffer in their order, stamping `ts_publish` on each as it enters, and leaves `records`
     /// empty. Waits for room where a record's kind says so.
     ///
+    /// # Errors
+    /// When the drain is gone. What has not entered is in `records`, in its order.
+    ///
     /// # Cancel safety
     /// Records that have not entered when the future is dropped are back in `records`, in their order.
-    pub async fn publish(&self, records: &mut Vec<Record>) {
+    pub async fn publish(&self, records: &mut Vec<Record>) -> Result<(), BufferClosed> {
         let shared = &*self.seed.shared;
+        if shared.closed.load(Ordering::Acquire) {
+            return Err(BufferClosed);
+        }
         let mut rest = Rest { next: None, iter: std::mem::take(records).into_iter(), home: records };
         let mut now = UnixNanos::now();
         let mut counted = Counted { ledger: &shared.ledger, of: None, count: 0 };
@@ -141,13 +148,14 @@ impl Publisher {
                     // What has entered must be seen by the drain, or nobody would ever make room.
                     shared.filled.ring();
                     self.paused_count.set(self.paused_count.get() + 1);
-                    shared.room.wait(|| (!shared.queue.is_full()).then_some(())).await;
+                    shared.has_room().await?;
                     now = UnixNanos::now();
                 }
             }
         }
         counted.flush();
         shared.filled.ring();
+        Ok(())
     }
 
     /// Whether the buffer is so full that polling should slow down.
@@ -155,10 +163,11 @@ impl Publisher {
         self.seed.shared.queue.len() >= self.seed.shared.high_water
     }
 
-    /// Waits until the buffer is below its high-water mark.
+    /// Waits until the buffer is below its high-water mark, or its drain is gone.
     pub async fn below_high_water(&self) {
         let shared = &*self.seed.shared;
-        shared.room.wait(|| (shared.queue.len() < shared.high_water).then_some(())).await;
+        let below = || shared.queue.len() < shared.high_water || shared.closed.load(Ordering::Acquire);
+        shared.room.wait(|| below().then_some(())).await;
     }
 
     /// How often a publish has had to wait for room.
@@ -245,6 +254,25 @@ impl Drain {
     }
 }
 
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.room.ring();
+    }
+}
+
+/// The buffer's drain is gone: nothing that is published would be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferClosed;
+
+impl fmt::Display for BufferClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the normalization buffer is closed: the sink core has ended")
+    }
+}
+
+impl std::error::Error for BufferClosed {}
+
 /// What ended a wait for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
@@ -281,6 +309,8 @@ struct Shared {
     pausing: AtomicUsize,
     high_water: usize,
     publishers: AtomicUsize,
+    /// Whether the drain is gone.
+    closed: AtomicBool,
     ledger: Ledger,
     /// Rung when records have entered.
     filled: Doorbell,
@@ -293,6 +323,18 @@ struct Shared {
 impl Shared {
     fn counts(&self) -> RecordCounts {
         self.ledger.total(self.queue.len())
+    }
+
+    /// Waits for room.
+    async fn has_room(&self) -> Result<(), BufferClosed> {
+        self.room
+            .wait(|| {
+                if self.closed.load(Ordering::Acquire) {
+                    return Some(Err(BufferClosed));
+                }
+                (!self.queue.is_full()).then_some(Ok(()))
+            })
+            .await
     }
 
     /// Puts a record in or drops one, by its kind; gives it back when its publisher has to wait.
@@ -464,7 +506,7 @@ mod tests {
     fn records_pass_in_order_and_are_stamped() {
         let (publisher, mut drain) = small(8, WhenFull::Pause, WhenFull::Pause);
         let mut records: Vec<_> = (1..=5).map(trade).collect();
-        block_on(publisher.publish(&mut records));
+        block_on(publisher.publish(&mut records)).unwrap();
         assert!(records.is_empty());
         assert_eq!(block_on(drain.wait()), Woken::Records);
         let mut batch = vec![];
@@ -509,7 +551,7 @@ mod tests {
         assert!(counts.is_balanced());
         assert_eq!(publisher.paused_count(), 2);
         drain.pop_batch(9, &mut batch);
-        block_on(publisher.publish(&mut records));
+        block_on(publisher.publish(&mut records)).unwrap();
         drain.pop_batch(9, &mut batch);
         assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
@@ -518,7 +560,7 @@ mod tests {
     fn a_full_buffer_drops_what_its_kind_allows() {
         let (publisher, mut drain) = small(2, WhenFull::DropNewest, WhenFull::DropOldest);
         let mut batch = vec![];
-        block_on(publisher.publish(&mut vec![trade(1), trade(2), trade(3), quote()]));
+        block_on(publisher.publish(&mut vec![trade(1), trade(2), trade(3), quote()])).unwrap();
         drain.pop_batch(9, &mut batch);
         assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), [2, 3]);
         settle(&drain.tally(), &mut batch);
@@ -531,21 +573,33 @@ mod tests {
     fn a_record_that_pauses_never_makes_way() {
         let (publisher, mut drain) = small(2, WhenFull::DropOldest, WhenFull::Pause);
         let mut batch = vec![];
-        block_on(publisher.publish(&mut vec![trade(1), quote(), quote(), quote()]));
+        block_on(publisher.publish(&mut vec![trade(1), quote(), quote(), quote()])).unwrap();
         drain.pop_batch(1, &mut batch);
         assert_eq!(id(&batch[0]), 1);
         assert_eq!(drain.counts().dropped_full_newest, 2);
-        block_on(publisher.publish(&mut vec![quote(), quote()]));
+        block_on(publisher.publish(&mut vec![quote(), quote()])).unwrap();
         assert_eq!(drain.counts().dropped_full_oldest, 1, "once it has left, the oldest makes way again");
+    }
+
+    #[test]
+    fn a_drain_that_is_gone_ends_a_paused_publish() {
+        let (publisher, drain) = small(1, WhenFull::Pause, WhenFull::Pause);
+        let sink = std::thread::spawn(move || drop(drain));
+        let mut records: Vec<_> = (1..=3).map(trade).collect();
+        assert_eq!(block_on(publisher.publish(&mut records)), Err(BufferClosed));
+        assert!(records.iter().map(id).is_sorted() && records.len() >= 2);
+        assert_eq!(publisher.seed().counts().published + records.len() as u64, 3);
+        sink.join().unwrap();
+        block_on(publisher.below_high_water());
     }
 
     #[test]
     fn polling_slows_down_at_the_high_water_mark() {
         let (publisher, mut drain) = small(10, WhenFull::Pause, WhenFull::Pause);
         let mut records: Vec<_> = (0..7).map(trade).collect();
-        block_on(publisher.publish(&mut records));
+        block_on(publisher.publish(&mut records)).unwrap();
         assert!(!publisher.is_above_high_water());
-        block_on(publisher.publish(&mut vec![trade(8)]));
+        block_on(publisher.publish(&mut vec![trade(8)])).unwrap();
         assert!(publisher.is_above_high_water());
         let mut batch = vec![];
         drain.pop_batch(1, &mut batch);
@@ -567,7 +621,7 @@ mod tests {
                         let first = batch * 5;
                         let mut records: Vec<_> =
                             (first..first + 5).flat_map(|n| [trade(shard * 1_000_000 + n), quote()]).collect();
-                        block_on(publisher.publish(&mut records));
+                        block_on(publisher.publish(&mut records)).unwrap();
                     }
                 })
             })

@@ -233,7 +233,7 @@ fn buffer_wakes_both_sides() {
         let (seed, mut drain) = small(WhenFull::Pause);
         let shard = thread::spawn(move || {
             let publisher = seed.connect();
-            block_on(publisher.publish(&mut vec![quote(), quote()]));
+            block_on(publisher.publish(&mut vec![quote(), quote()])).unwrap();
         });
         let tally = drain.tally();
         let mut batch = Vec::new();
@@ -249,12 +249,27 @@ fn buffer_wakes_both_sides() {
 }
 
 #[test]
+fn buffer_closes_on_a_paused_publish() {
+    model(|| {
+        let (seed, drain) = small(WhenFull::Pause);
+        let shard = thread::spawn(move || {
+            let mut records = vec![quote(), quote()];
+            let closed = block_on(seed.connect().publish(&mut records));
+            assert_eq!(closed, Err(BufferClosed));
+            assert!(!records.is_empty());
+        });
+        drop(drain);
+        shard.join().unwrap();
+    });
+}
+
+#[test]
 fn buffer_counts_every_record_that_makes_way() {
     bounded(2, || {
         let (seed, mut drain) = small(WhenFull::DropOldest);
         let second = seed.clone();
-        let shards =
-            [seed, second].map(|seed| thread::spawn(move || block_on(seed.connect().publish(&mut vec![quote()]))));
+        let shards = [seed, second]
+            .map(|seed| thread::spawn(move || block_on(seed.connect().publish(&mut vec![quote()])).unwrap()));
         let mut batch = Vec::new();
         let taken = drain.pop_batch(1, &mut batch) as u64;
         shards.into_iter().for_each(|shard| shard.join().unwrap());

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::doorbell::Doorbell;
 use super::sync::{Arc, AtomicU64, Ordering};
+use crate::metrics::QuotaUse;
 use crate::policy::{Cause, MARKS, Marks, SavedWindow, Sliding, Wait, Window, WindowShape, WindowSpec};
 use crate::time::{Mono, Now, UnixNanos};
 
@@ -18,7 +19,7 @@ use crate::time::{Mono, Now, UnixNanos};
 pub struct QuotaSettings {
     /// Share of each limit that is used at most, 0 to 1.
     pub margin: f64,
-    /// The first ban's length when the provider does not name it; doubled for each that recurs.
+    /// A ban's length when the provider does not name it.
     pub ban: Duration,
     /// No ban of our own making is longer. The provider's word is always taken.
     pub ban_max: Duration,
@@ -141,13 +142,15 @@ impl QuotaCell {
         shared.pause.strike(now, full.unwrap_or(per), PAUSE_MAX.max(per), per.saturating_mul(2));
     }
 
-    /// Stops the scope until the ban ends: at the moment the provider names, or later when bans recur.
+    /// Stops the scope until the moment the provider names (a Retry-After counts from `now.wall`), or for
+    /// [`QuotaSettings::ban`] when it names none; a ban that recurs lasts twice as long each time, whatever it names.
     pub fn ban(&self, now: Now, until: Option<UnixNanos>) {
         let shared = &*self.shared;
         let settings = &shared.settings;
-        shared.ban.strike(now, settings.ban, settings.ban_max, settings.ban_memory);
-        if let Some(until) = until {
-            shared.ban.extend(now.mono + until.since(now.wall));
+        let named = until.map(|until| until.since(now.wall)).filter(|length| !length.is_zero());
+        shared.ban.strike(now, named.unwrap_or(settings.ban), settings.ban_max, settings.ban_memory);
+        if let Some(length) = named {
+            shared.ban.extend(now.mono + length);
         }
     }
 
@@ -242,6 +245,20 @@ pub struct QuotaSnapshot {
     /// When the pause ends that the provider asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<UnixNanos>,
+}
+
+impl QuotaSnapshot {
+    /// The use of its windows, for the metrics' snapshot.
+    pub fn uses(&self) -> Vec<QuotaUse> {
+        let describe = |window: &SavedWindow| QuotaUse {
+            bucket: window.bucket.clone(),
+            shape: window.shape.as_str().to_owned(),
+            per_ms: window.per_ms,
+            limit: u64::from(window.limit),
+            used: u64::from(window.used),
+        };
+        self.windows.iter().map(describe).collect()
+    }
 }
 
 struct Shared {
@@ -493,6 +510,7 @@ mod tests {
         let now = start();
         let first = cell.try_acquire(now, "orders", 2).unwrap();
         assert_eq!(used(&cell, now), [2, 2, 1]);
+        assert_eq!(cell.snapshot(now).uses()[1].bucket, "orders");
         assert_eq!(cell.try_acquire(now, "orders", 2).unwrap_err().cause, Cause::Window);
         assert_eq!(used(&cell, now), [2, 2, 1]);
         let second = cell.try_acquire(now, "", 2).unwrap();
@@ -563,6 +581,12 @@ mod tests {
         let forgotten = ended.after(Duration::from_secs(480 + 86_401));
         fresh.ban(forgotten, None);
         assert_eq!(left(&fresh, forgotten), minutes(2));
+        let named = self::cell(&[]);
+        named.ban(now, Some(now.wall.saturating_add(Duration::from_secs(30))));
+        assert_eq!(left(&named, now), Some(Duration::from_secs(30)), "the provider's word, when it gives it");
+        let again = now.after(Duration::from_secs(31));
+        named.ban(again, Some(again.wall.saturating_add(Duration::from_secs(30))));
+        assert_eq!(left(&named, again), minutes(1));
     }
 
     #[test]
