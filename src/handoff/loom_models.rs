@@ -208,6 +208,32 @@ fn quota_bans_told_twice_are_one() {
     });
 }
 
+#[test]
+fn quorum_lets_one_shard_probe_and_its_success_closes_all() {
+    model(|| {
+        let mut seats = quorum(2);
+        seats.iter().for_each(QuorumSeat::opened);
+        let second = seats.pop().unwrap();
+        let other = thread::spawn(move || {
+            let probes = second.may_probe(now(), Duration::from_secs(60));
+            if probes {
+                second.closed();
+            }
+            (probes, second)
+        });
+        let first = seats.pop().unwrap();
+        let ours = first.may_probe(now(), Duration::from_secs(60));
+        if ours {
+            first.closed();
+        }
+        let (theirs, second) = other.join().unwrap();
+        assert!(ours || theirs);
+        // Whoever did not close learns of it; who probed alone after the round had ended closed only itself.
+        let closes = [&first, &second].iter().filter(|seat| seat.advise() == Advice::Close).count();
+        assert_eq!(closes, 1);
+    });
+}
+
 fn quote() -> Record {
     Record {
         seq: 0,
