@@ -3,7 +3,10 @@
 
 pub mod config;
 pub mod error;
+pub mod handoff;
+pub mod metrics;
 pub mod model;
+pub mod policy;
 pub mod runtime;
 pub mod sim;
 pub mod source;
