@@ -1,0 +1,3 @@
+//! The engine: from settings to running shards.
+
+pub mod check;
