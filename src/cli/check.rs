@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Done, Failure};
+use crate::cli::{Done, Failure, warn_all};
 use crate::config::{CpuList, Cpus, Environment, Loader};
 use crate::engine::check::{self, Checked, CheckedPoll};
 use crate::error::Error;
@@ -27,13 +27,9 @@ impl Check {
         }
         let loaded = loader.load();
         let known = loaded.warnings.len();
-        for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
-        }
+        warn_all(&loaded.warnings);
         let checked = check::check(loaded, &environment, &Cpus::read()).map_err(Error::from)?;
-        for warning in &checked.warnings[known..] {
-            eprintln!("warning: {warning}");
-        }
+        warn_all(&checked.warnings[known..]);
         let mut out = io::BufWriter::new(io::stdout().lock());
         write_summary(&mut out, &checked)?;
         out.flush()?;
@@ -77,7 +73,13 @@ fn write_summary(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
     for sink in &settings.sinks {
         writeln!(out, "sink {}: {}", sink.name, sink.target.as_str())?;
     }
-    writeln!(out, "ok: {}, {}, {} requests/min", count(sources.len(), "source"), count(settings.sinks.len(), "sink"), number(all))
+    writeln!(
+        out,
+        "ok: {}, {}, {} requests/min",
+        count(sources.len(), "source"),
+        count(settings.sinks.len(), "sink"),
+        number(all)
+    )
 }
 
 fn count(count: usize, noun: &str) -> String {

@@ -9,9 +9,11 @@ mod sources;
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::parse_duration;
 use crate::error::{Error, ErrorKind};
 
 /// Collects market data, economic series, filings and news from many providers into one exact, durable stream.
@@ -100,6 +102,18 @@ impl From<io::Error> for Failure {
             _ => Failure::Failed(Error::new(ErrorKind::Io, format!("cannot write to standard output: {error}"))),
         }
     }
+}
+
+/// Writes warnings to standard error, one line each.
+fn warn_all(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Reads a duration of a flag: 10s, 500ms.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("expected a duration such as 500ms, 10s or 5m, found {text:?}"))
 }
 
 /// An error of usage: exit status 2.

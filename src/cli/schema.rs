@@ -29,27 +29,39 @@ pub fn record_schema() -> Value {
     let sources: Vec<&str> = SOURCES.iter().map(|source| source.spec().id.as_str()).collect();
     let kinds = Kind::ALL.map(Kind::as_str);
     let mut defs = Map::new();
-    defs.insert("decimal".to_owned(), json!({
-        "type": "string",
-        "pattern": DECIMAL,
-        "description": "An exact decimal, as the provider gave it.",
-    }));
-    defs.insert("time".to_owned(), json!({
-        "type": "integer",
-        "description": "Nanoseconds since 1970-01-01T00:00:00Z.",
-    }));
+    defs.insert(
+        "decimal".to_owned(),
+        json!({
+            "type": "string",
+            "pattern": DECIMAL,
+            "description": "An exact decimal, as the provider gave it.",
+        }),
+    );
+    defs.insert(
+        "time".to_owned(),
+        json!({
+            "type": "integer",
+            "description": "Nanoseconds since 1970-01-01T00:00:00Z.",
+        }),
+    );
     defs.insert("date".to_owned(), json!({ "type": "string", "pattern": DATE, "description": "A day: 2024-11-01." }));
-    defs.insert("volume_unit".to_owned(), json!({
-        "enum": ["contracts", "quote"],
-        "description": "Present where sizes and volumes are not in base units.",
-    }));
-    defs.insert("level".to_owned(), json!({
-        "type": "array",
-        "prefixItems": [decimal(), decimal()],
-        "minItems": 2,
-        "maxItems": 2,
-        "description": "Price and size.",
-    }));
+    defs.insert(
+        "volume_unit".to_owned(),
+        json!({
+            "enum": ["contracts", "quote"],
+            "description": "Present where sizes and volumes are not in base units.",
+        }),
+    );
+    defs.insert(
+        "level".to_owned(),
+        json!({
+            "type": "array",
+            "prefixItems": [decimal(), decimal()],
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "Price and size.",
+        }),
+    );
     for kind in Kind::ALL {
         defs.insert(kind.as_str().to_owned(), data_schema(kind));
     }
@@ -94,8 +106,21 @@ fn data_schema(kind: Kind) -> Value {
     let (required, fields): (&[&str], Vec<(&str, Value)>) = match kind {
         Kind::Ticker => {
             let mut fields = decimals(&[
-                "last", "last_size", "open", "high", "low", "prev_close", "change", "change_pct", "vwap", "volume",
-                "quote_volume", "bid", "bid_size", "ask", "ask_size",
+                "last",
+                "last_size",
+                "open",
+                "high",
+                "low",
+                "prev_close",
+                "change",
+                "change_pct",
+                "vwap",
+                "volume",
+                "quote_volume",
+                "bid",
+                "bid_size",
+                "ask",
+                "ask_size",
             ]);
             fields.extend([("trades", integer()), unit]);
             (&["last"], fields)
@@ -121,10 +146,7 @@ fn data_schema(kind: Kind) -> Value {
             fields.extend([("trades", integer()), ("closed", json!({ "type": "boolean" })), unit]);
             (&["start", "open", "high", "low", "close"], fields)
         }
-        Kind::Book => (
-            &["bids", "asks"],
-            vec![("bids", levels()), ("asks", levels()), ("sequence", integer()), unit],
-        ),
+        Kind::Book => (&["bids", "asks"], vec![("bids", levels()), ("asks", levels()), ("sequence", integer()), unit]),
         Kind::News => (
             &[],
             vec![
@@ -158,9 +180,7 @@ fn data_schema(kind: Kind) -> Value {
             &["base", "quote", "value"],
             vec![("base", text()), ("quote", text()), ("value", decimal()), ("date", reference("date"))],
         ),
-        Kind::Balance => {
-            (&["asset", "free"], vec![("asset", text()), ("free", decimal()), ("locked", decimal())])
-        }
+        Kind::Balance => (&["asset", "free"], vec![("asset", text()), ("free", decimal()), ("locked", decimal())]),
     };
     let properties: Map<String, Value> = fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
@@ -358,12 +378,7 @@ mod tests {
                 value: some(),
                 unit: Some("USD".into()),
             }),
-            Data::Rate(Rate {
-                base: "EUR".into(),
-                quote: "USD".into(),
-                value: dec(),
-                date: Some("2024-11-01".into()),
-            }),
+            Data::Rate(Rate { base: "EUR".into(), quote: "USD".into(), value: dec(), date: Some("2024-11-01".into()) }),
             Data::Balance(Balance { asset: "BTC".into(), free: dec(), locked: some() }),
         ]
     }

@@ -125,8 +125,7 @@ impl Cpus {
         let allowed: CpuList =
             allowed.and_then(|list| list.trim().parse().ok()).unwrap_or_else(|| CpuList::new(0..counted));
         let online = std::fs::read_to_string(root.join("sys/devices/system/cpu/online"));
-        let online: CpuList =
-            online.ok().and_then(|list| list.trim().parse().ok()).unwrap_or_else(|| allowed.clone());
+        let online: CpuList = online.ok().and_then(|list| list.trim().parse().ok()).unwrap_or_else(|| allowed.clone());
         // A mask may name CPUs that are off line: only those that are on line can run anything.
         let usable = CpuList::new(allowed.iter().filter(|cpu| online.contains(*cpu)));
         Cpus { online, allowed: if usable.is_empty() { allowed } else { usable } }
@@ -137,7 +136,10 @@ impl Cpus {
         if self.allowed.contains(cpu) {
             None
         } else if self.online.contains(cpu) {
-            Some(format!("expected CPUs that this process may use ({}), found {cpu}, which is not allowed", self.allowed))
+            Some(format!(
+                "expected CPUs that this process may use ({}), found {cpu}, which is not allowed",
+                self.allowed
+            ))
         } else {
             Some(format!("expected CPUs of this host ({}), found {cpu}, which does not exist", self.online))
         }
@@ -206,7 +208,11 @@ mod tests {
     fn auto_suits_every_host() {
         let check = |allowed: &str, shards: &str, sink: usize| {
             let placement = Placement::choose(&CpuChoice::Auto, &CpuChoice::Auto, &allowed.parse().unwrap());
-            assert_eq!((CpuList::new(placement.shards).to_string().as_str(), placement.sink), (shards, sink), "{allowed}");
+            assert_eq!(
+                (CpuList::new(placement.shards).to_string().as_str(), placement.sink),
+                (shards, sink),
+                "{allowed}"
+            );
         };
         check("0", "0", 0);
         check("3", "3", 3);

@@ -120,6 +120,7 @@ pub const SETTINGS: &[Setting] = &[
 /// The settings of one source, under `sources.<id>`.
 pub const SOURCE_SETTINGS: &[Setting] = &[
     setting("base_url", Form::Url, "", "Address to ask instead of all the provider's own."),
+    setting("simulated_keys", Form::Flag, "false", "Use the simulator's keys; for base URLs of `tidegate sim` alone."),
     setting("tier", Form::Text, "", "Plan at the provider, which fixes the quota; the free one when not set."),
     setting("shards", Form::Count(1, 1_024), "1", "Shards that the source is spread over."),
     setting("in_flight_max", Form::Count(1, 1_000_000), "100", "Requests of this source in flight at most."),

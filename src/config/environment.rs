@@ -46,7 +46,7 @@ impl Environment {
         Environment { process, dotenv: BTreeMap::new() }.dotenv(Path::new(DOTENV))
     }
 
-    /// These variables and no others.
+    /// These variables and no others: for tests and for engines inside other programs.
     pub fn of<N: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
         let process = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         Environment { process, dotenv: BTreeMap::new() }
@@ -63,7 +63,7 @@ impl Environment {
             Err(error) => return Err(Error::io("read", path, &error)),
         };
         for pair in dotenvy::from_read_iter(text.as_bytes()) {
-            let (name, value) = pair.map_err(|error| dotenv_error(path, &text, &error))?;
+            let (name, value) = pair.map_err(|_| dotenv_error(path, &text))?;
             self.dotenv.insert(name, value);
         }
         Ok(self)
@@ -158,18 +158,14 @@ fn trim_secret(text: &str) -> Option<Secret> {
     (!text.trim().is_empty()).then(|| Secret::new(text))
 }
 
-/// Names the line, never what stands in it.
-fn dotenv_error(path: &Path, text: &str, error: &dotenvy::Error) -> Error {
+/// Names the line, never what stands in it. The reader does not tell the line: it is the one after the longest head of
+/// the file that reads well.
+fn dotenv_error(path: &Path, text: &str) -> Error {
+    let lines: Vec<&str> = text.lines().collect();
+    let reads = |count: &usize| dotenvy::from_read_iter(lines[..*count].join("\n").as_bytes()).all(|pair| pair.is_ok());
+    let line = (0..lines.len()).rev().find(reads).unwrap_or(0) + 1;
     let expected = "expected NAME=value, with quotes around a value that has spaces";
-    match error {
-        dotenvy::Error::LineParse(line, _) => {
-            // A value in quotes may span lines; the first of them is what the reader looks for.
-            let first = line.lines().next().unwrap_or_default();
-            let at = text.lines().position(|known| known == first).map(|index| format!(" line {}", index + 1));
-            Error::config(format!("{}{}: {expected}", path.display(), at.unwrap_or_default()))
-        }
-        _ => Error::config(format!("{}: {expected}", path.display())),
-    }
+    Error::config(format!("{} line {line}: {expected}", path.display()))
 }
 
 #[cfg(test)]
@@ -207,7 +203,11 @@ mod tests {
         check(&all[1..], "A_KEY=from-dotenv", Some(("from-file", "the file of A_KEY_FILE")));
         check(&all[2..], "A_KEY=from-dotenv", Some(("from-systemd", "the systemd credential a_key")));
         check(&[], "A_KEY=from-dotenv", Some(("from-dotenv", "A_KEY in .env")));
-        check(&[("A_KEY", "")], &format!("A_KEY_FILE={below}"), Some(("from-dotenv-file", "the file of A_KEY_FILE in .env")));
+        check(
+            &[("A_KEY", "")],
+            &format!("A_KEY_FILE={below}"),
+            Some(("from-dotenv-file", "the file of A_KEY_FILE in .env")),
+        );
         check(&[("A_KEY", " \n")], "", None);
         check(&[], "", None);
         std::fs::remove_dir_all(folder).unwrap();

@@ -63,7 +63,7 @@ const HEAD: &str = "\
 # Every variable that tidegate reads. Copy this file to .env and fill in what you need.
 #
 # What counts, first to last: flags, the process's environment, this file, the TOML file, the defaults. An empty value is
-# the same as none.
+# the same as none. In this file single quotes keep a value as it is; without them $NAME is replaced.
 #
 # Secrets. For each variable X there are also: X_FILE, the path of a file that holds the secret, and a systemd
 # credential called X or x. The first that is set counts: X, X_FILE, the credential, then X and X_FILE in .env.

@@ -313,7 +313,8 @@ fn is_url(text: &str) -> bool {
             None => (authority, Some("443")),
         },
     };
-    !host.is_empty() && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    let plain = !host.is_empty() && (bracketed.is_some() || !host.contains(['[', ']', ':']));
+    plain && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 #[cfg(test)]
@@ -332,7 +333,8 @@ mod tests {
         check("1h30m", Some(5_400_000));
         check("0", Some(0));
         check("0s", Some(0));
-        for bad in ["", "10", "s", "10 s", "1.5s", "-1s", "10parsecs", "99999999999999999999s", "9999999999d", "5M", "é"]
+        for bad in
+            ["", "10", "s", "10 s", "1.5s", "-1s", "10parsecs", "99999999999999999999s", "9999999999d", "5M", "é"]
         {
             check(bad, None);
         }

@@ -255,14 +255,17 @@ fn key_of(name: &str) -> Option<String> {
     }
     let (source, rest) = key.strip_prefix("sources.")?.split_once('.')?;
     let plain = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let known = SOURCE_SETTINGS.iter().any(|setting| setting.key == rest)
-        || rest.strip_prefix("base_urls.").is_some_and(plain);
+    let known =
+        SOURCE_SETTINGS.iter().any(|setting| setting.key == rest) || rest.strip_prefix("base_urls.").is_some_and(plain);
     (plain(source) && known).then_some(key)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::{HttpVersion, POLL_SETTINGS, PollSettings, SINK_SETTINGS, SinkSettings, SinkTarget, WhenFull};
 
     #[test]
     fn variables_become_keys() {
@@ -272,7 +275,8 @@ mod tests {
         check("BUFFER__WHEN_FULL__QUOTE", Some("buffer.when_full.quote"));
         check("SOURCES__ALPHA_VANTAGE__TIER", Some("sources.alpha_vantage.tier"));
         check("SOURCES__BINANCE__BASE_URLS__ACCOUNT", Some("sources.binance.base_urls.account"));
-        for unknown in ["HTTP", "HTTP_KEEPALIVE", "SOURCES__BINANCE", "SOURCES__BINANCE__POLLS", "SOURCES____TIER", ""] {
+        for unknown in ["HTTP", "HTTP_KEEPALIVE", "SOURCES__BINANCE", "SOURCES__BINANCE__POLLS", "SOURCES____TIER", ""]
+        {
             check(unknown, None);
         }
     }
@@ -282,5 +286,203 @@ mod tests {
         assert_eq!(line_at("a\nb\nc", 0), 1);
         assert_eq!(line_at("a\nb\nc", 4), 3);
         assert_eq!(line_at("a", 99), 1);
+    }
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Loaded {
+        let environment = Environment::of(variables.iter().copied());
+        Loader::new(&environment).text("t.toml", text).load()
+    }
+
+    fn check_problems(text: &str, variables: &[(&str, &str)], expected: &[&str]) {
+        let loaded = load(text, variables);
+        let found: Vec<String> = loaded.problems.list().iter().map(Problem::to_string).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn defaults_are_what_the_table_says() {
+        let settings = Settings::default();
+        assert_eq!(settings.http.connections_max, 5_000);
+        assert_eq!(settings.http.connections_per_host_max, 100);
+        assert_eq!(settings.http.keepalive, Duration::from_secs(30));
+        assert_eq!(settings.http.body_bytes_max, 32 << 20);
+        assert_eq!(settings.buffer.capacity, 10_000);
+        assert_eq!(settings.buffer.when_full, [WhenFull::Pause; 10]);
+        assert_eq!(settings.journal.retention_bytes, 20 << 30);
+        assert_eq!(settings.journal.retention_age, Duration::from_secs(30 * 86_400));
+        assert_eq!(settings.breaker.open_for, Duration::from_secs(60));
+        assert_eq!(settings.admin_listen.map(|listen| listen.port()), Some(9_464));
+        assert!(settings.sources.is_empty() && settings.sinks.is_empty());
+        let tables = [SETTINGS, SOURCE_SETTINGS, POLL_SETTINGS].into_iter();
+        for setting in tables.chain(SINK_SETTINGS.iter().map(|(_, settings)| *settings)).flatten() {
+            let read = setting.default.is_empty() || setting.form.parse_text(setting.default).is_ok();
+            assert!(read, "{}: {} is no default of its form", setting.key, setting.default);
+            assert!(setting.about.ends_with('.'), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn each_layer_lies_over_the_one_below() {
+        let check = |text: &str, variables: &[(&str, &str)], flag: Option<&str>, expected: (usize, &str)| {
+            let environment = Environment::of(variables.iter().copied());
+            let mut loader = Loader::new(&environment).text("t.toml", text);
+            if let Some(value) = flag {
+                loader = loader.flag("--buffer", "buffer.capacity", value);
+            }
+            let settings = loader.load().into_result().unwrap();
+            assert_eq!((settings.buffer.capacity, settings.place("buffer.capacity")), expected);
+            assert_eq!(settings.buffer.high_water, if text.is_empty() { 0.8 } else { 0.5 });
+        };
+        let file = "[buffer]\nhigh_water = 0.5\ncapacity = 100";
+        let alias = ("INGESTION_BUFFER_SIZE", "200");
+        let own = ("INGESTION_BUFFER__CAPACITY", "300");
+        check("", &[], None, (10_000, ""));
+        check(file, &[], None, (100, "t.toml line 3"));
+        check(file, &[alias], None, (200, "INGESTION_BUFFER_SIZE"));
+        check(file, &[alias, own], None, (300, "INGESTION_BUFFER__CAPACITY"));
+        check(file, &[alias, own], Some("400"), (400, "--buffer"));
+        check(file, &[("INGESTION_BUFFER__CAPACITY", " ")], None, (100, "t.toml line 3"));
+    }
+
+    #[test]
+    fn names_of_the_earlier_engine_are_read_in_their_units() {
+        let variables = [
+            ("INGESTION_MAX_WORKERS", "64"),
+            ("INGESTION_GLOBAL_CONNECTION_LIMIT", "4000"),
+            ("INGESTION_P95_LATENCY_TARGET_MS", "150"),
+            ("INGESTION_THROUGHPUT_TARGET", "50000"),
+            ("INGESTION_KEEPALIVE_TIMEOUT", "45"),
+            ("INGESTION_BUFFER_SIZE", "20000"),
+        ];
+        let loaded = load("", &variables);
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        let settings = loaded.into_result().unwrap();
+        assert_eq!(settings.in_flight_max, 64);
+        assert_eq!(settings.http.connections_max, 4_000);
+        assert_eq!(settings.targets.p95, Duration::from_millis(150));
+        assert_eq!(settings.targets.requests_per_second, 50_000);
+        assert_eq!(settings.http.keepalive, Duration::from_secs(45));
+        assert_eq!(settings.buffer.capacity, 20_000);
+        let settings = load("", &[("INGESTION_KEEPALIVE_TIMEOUT", "1m")]).into_result().unwrap();
+        assert_eq!(settings.http.keepalive, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn unknown_variables_warn_and_foreign_ones_do_not() {
+        let variables = [
+            ("INGESTION_BUFER_SIZE", "1"),
+            ("INGESTION_HTTP__KEEP_ALIVE", "1"),
+            ("TIDEGATE_PORT", "tcp://10.0.0.1:80"),
+        ];
+        let loaded = load("", &variables);
+        assert_eq!(
+            loaded.warnings,
+            [
+                "INGESTION_BUFER_SIZE: expected the name of a setting, found an unknown one; did you mean \
+                 INGESTION_BUFFER_SIZE?",
+                "INGESTION_HTTP__KEEP_ALIVE: expected the name of a setting, found an unknown one; did you mean \
+                 INGESTION_HTTP__KEEPALIVE?",
+            ]
+        );
+        assert!(loaded.problems.is_empty());
+    }
+
+    #[test]
+    fn all_problems_come_together_with_key_place_and_expectation() {
+        check_problems(
+            "data_dri = \"x\"\n[http]\nkeepalive = 30\nconnections_max = 0\n[htpp]\nx = 1\n[journal]\nsegment_bytes = \"64mib\"\n\
+             enabled = \"maybe\"",
+            &[("INGESTION_DNS__TTL", "30 parsecs")],
+            &[
+                "t.toml line 1: data_dri: expected the name of a setting, found an unknown one; did you mean data_dir?",
+                "INGESTION_DNS__TTL: dns.ttl: expected a duration such as 100ms, 10s, 5m or 30d from 1s to 1d, found \"30 parsecs\"",
+                "t.toml line 5: htpp: expected the name of a setting, found an unknown one; did you mean http?",
+                "t.toml line 4: http.connections_max: expected a whole number from 1 to 1000000, found 0",
+                "t.toml line 3: http.keepalive: expected a duration such as 100ms, 10s, 5m or 30d from 0s to 1d, found 30",
+                "t.toml line 9: journal.enabled: expected true or false, found \"maybe\"",
+                "t.toml line 8: journal.segment_bytes: expected a size such as 32MiB from 64KiB to 1TiB, found \"64mib\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn wrong_shapes_are_named() {
+        check_problems("http = 5", &[], &["t.toml line 1: http: expected a table, found 5"]);
+        check_problems(
+            "[buffer]\nwhen_full = \"pause\"",
+            &[],
+            &["t.toml line 2: buffer.when_full: expected a table, found \"pause\""],
+        );
+        check_problems("sources = 1", &[], &["t.toml line 1: sources: expected a table, found 1"]);
+        check_problems(
+            "[sinks]\ntype = \"file\"",
+            &[],
+            &["t.toml line 1: sinks: expected an array of tables, written [[sinks]], found a table"],
+        );
+        check_problems(
+            "[[sinks]]\ntype = \"fiel\"\n[[sinks]]\ntype = \"parquet\"\n[[sinks]]\n",
+            &[],
+            &[
+                "t.toml line 2: sinks[0].type: expected one of stdout, file, parquet, http, null, found \"fiel\"; did you mean file?",
+                "t.toml line 3: sinks[1].dir: expected a value, found nothing: a sink of type parquet needs it",
+                "t.toml line 5: sinks[2].type: expected one of stdout, file, parquet, http, null, found nothing",
+            ],
+        );
+        check_problems(
+            "[sources.x]\npols = []\n[[sources.x.polls]]\nevery = \"1ms\"",
+            &[],
+            &[
+                "t.toml line 2: sources.x.pols: expected the name of a setting, found an unknown one; did you mean polls?",
+                "t.toml line 4: sources.x.polls[0].every: expected a duration such as 100ms, 10s, 5m or 30d from 100ms to 366d, found \
+             \"1ms\"",
+                "t.toml line 3: sources.x.polls[0].kind: expected a kind, found nothing",
+            ],
+        );
+        check_problems(
+            "a = 1\nb = [1,\nc",
+            &[],
+            &["t.toml line 3: not TOML: string values must be quoted, expected literal string"],
+        );
+        check_problems("data_dir = \"a\"\ndata_dir = \"b\"", &[], &["t.toml line 2: not TOML: duplicate key"]);
+    }
+
+    #[test]
+    fn sources_polls_and_sinks_are_read() {
+        let text = "[sources.a]\npolls = [{ kind = \"bar\", symbols = [\"X-Y\"], interval = \"5m\", every = \"1m\", limit = 5, \
+                    offset = \"2s\" }]\nproxy = \"http://u:hunter2@p:1\"\nlocal_addresses = [\"127.0.0.2\", \"::1\"]\nhttp_version = 2\n\
+                    [[sinks]]\ntype = \"http\"\nurl = \"https://sink/x\"\nname = \"one\"\n[[sinks]]\ntype = \"null\"";
+        let variables = [("INGESTION_SOURCES__A__DEADLINE", "3s"), ("INGESTION_SOURCES__B_C__TIER", "free")];
+        let settings = load(text, &variables).into_result().unwrap();
+        let [a, b] = settings.sources.as_slice() else { panic!("{:?}", settings.sources) };
+        assert_eq!((a.id.as_str(), a.deadline, a.http_version), ("a", Some(Duration::from_secs(3)), HttpVersion::Two));
+        assert_eq!((b.id.as_str(), b.tier.as_deref(), b.shards), ("b_c", Some("free"), 1));
+        assert_eq!(settings.place("sources.b_c"), "INGESTION_SOURCES__B_C__TIER");
+        assert_eq!(a.local_addresses.len(), 2);
+        let poll = PollSettings {
+            key: "sources.a.polls[0]".to_owned(),
+            kind: "bar".to_owned(),
+            symbols: vec!["X-Y".to_owned()],
+            whole_market: false,
+            interval: Some("5m".to_owned()),
+            every: Some(Duration::from_secs(60)),
+            limit: Some(5),
+            offset: Some(Duration::from_secs(2)),
+        };
+        assert_eq!(a.polls, [poll]);
+        let url = "https://sink/x".to_owned();
+        let target = SinkTarget::Http { url, batch_records: 1_000, timeout: Duration::from_secs(10) };
+        assert_eq!(settings.sinks[0], SinkSettings { key: "sinks[0]".to_owned(), name: "one".to_owned(), target });
+        assert_eq!((settings.sinks[1].name.as_str(), &settings.sinks[1].target), ("null", &SinkTarget::Null));
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_variable_of_the_table_is_read() {
+        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
+            let name = variable(setting.key);
+            let loaded = load("", &[(&name, setting.default)]);
+            assert!(loaded.warnings.is_empty() && loaded.problems.is_empty(), "{name}");
+            assert_eq!(loaded.settings.place(setting.key), name);
+        }
     }
 }

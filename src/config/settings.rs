@@ -9,7 +9,7 @@ use config::{Map, Value, ValueKind};
 
 use crate::config::cpus::CpuChoice;
 use crate::config::defaults::{POLL_SETTINGS, SETTINGS, SINK_SETTINGS, SOURCE_SETTINGS};
-use crate::config::form::{Form, Proxy, show_kind};
+use crate::config::form::{Form, Parsed, Proxy, show_kind};
 use crate::config::problem::{Problem, Problems, did_you_mean};
 use crate::config::read::{Scope, Values, place_of};
 use crate::config::{Environment, Loader};
@@ -217,6 +217,8 @@ pub struct SourceSettings {
     pub base_url: Option<String>,
     /// Addresses to ask instead of the provider's own, by their names.
     pub base_urls: BTreeMap<String, String>,
+    /// Use the simulator's keys instead of the environment's.
+    pub simulated_keys: bool,
     /// Plan at the provider.
     pub tier: Option<String>,
     /// Shards that it is spread over.
@@ -309,6 +311,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Settings that were made in code: nothing is wrong with them yet.
+    pub fn of(settings: Settings) -> Self {
+        Loaded { settings, warnings: Vec::new(), problems: Problems::default() }
+    }
+
     /// The settings, when nothing is wrong.
     ///
     /// # Errors
@@ -468,6 +475,7 @@ fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSett
         id: id.to_owned(),
         base_url: values.text("base_url"),
         base_urls: base_urls(&key, table.get("base_urls"), problems),
+        simulated_keys: values.flag("simulated_keys"),
         tier: values.text("tier"),
         shards: values.size("shards"),
         in_flight_max: values.size("in_flight_max"),
@@ -493,7 +501,7 @@ fn base_urls(source: &str, value: Option<&Value>, problems: &mut Problems) -> BT
     let Some(table) = value.and_then(|value| as_table(&key, value, problems)) else { return urls };
     for (name, value) in table {
         match Form::Url.parse(value) {
-            Ok(crate::config::form::Parsed::Text(url)) => {
+            Ok(Parsed::Text(url)) => {
                 urls.insert(name.clone(), url);
             }
             Ok(_) => {}
@@ -555,7 +563,8 @@ fn sink(key: String, value: &Value, problems: &mut Problems) -> Option<SinkSetti
     };
     let prefix = format!("{key}.");
     let values = Values::read(table, &Scope { prefix: &prefix, settings, others: &[] }, problems);
-    let needed = settings.iter().filter(|setting| setting.default.is_empty() && !["type", "name"].contains(&setting.key));
+    let needed =
+        settings.iter().filter(|setting| setting.default.is_empty() && !["type", "name"].contains(&setting.key));
     let missing: Vec<&str> =
         needed.filter(|setting| !table.contains_key(setting.key)).map(|setting| setting.key).collect();
     for setting in &missing {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::{
-    CpuChoice, Credentials, Cpus, Environment, Loaded, Placement, PollSettings, Problem, Problems, Settings,
+    CpuChoice, Cpus, Credentials, Environment, Loaded, Placement, PollSettings, Problem, Problems, Secret, Settings,
     SinkTarget, SourceSettings, did_you_mean,
 };
 use crate::model::{Interval, Kind, Query, Symbol, Verdict};
@@ -144,7 +144,10 @@ fn check_cores(settings: &Settings, cpus: &Cpus, problems: &mut Problems) {
 fn check_limits(settings: &Settings, problems: &mut Problems) {
     let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, settings.place(key), message));
     if settings.retry.base > settings.retry.cap {
-        refuse("retry.base", format!("expected at most retry.cap ({:?}), found {:?}", settings.retry.cap, settings.retry.base));
+        refuse(
+            "retry.base",
+            format!("expected at most retry.cap ({:?}), found {:?}", settings.retry.cap, settings.retry.base),
+        );
     }
     if settings.journal.segment_bytes > settings.journal.retention_bytes {
         let (segment, all) = (settings.journal.segment_bytes, settings.journal.retention_bytes);
@@ -229,13 +232,9 @@ impl Checker<'_> {
             let message = format!("expected at most the number of shards ({}), found {}", self.shards, settings.shards);
             refuse(&format!("{key}.shards"), message);
         }
-        let variables: Vec<&'static str> = spec.credentials.iter().map(|credential| credential.variable).collect();
-        let credentials = self.environment.credentials(&variables, problems);
-        let polls: Vec<CheckedPoll> = settings
-            .polls
-            .iter()
-            .filter_map(|poll| self.poll(found, &credentials, poll, problems))
-            .collect();
+        let credentials = self.credentials(found, settings, problems);
+        let polls: Vec<CheckedPoll> =
+            settings.polls.iter().filter_map(|poll| self.poll(found, &credentials, poll, problems)).collect();
         let checked = CheckedSource {
             source: found,
             settings: settings.clone(),
@@ -246,6 +245,25 @@ impl Checker<'_> {
         };
         warnings.extend(self.demand(&checked));
         Some(checked)
+    }
+
+    /// The secrets of a source: from the environment, or the simulator's.
+    fn credentials(
+        &self,
+        source: &'static dyn Source,
+        settings: &SourceSettings,
+        problems: &mut Problems,
+    ) -> Credentials {
+        let known = source.spec().credentials;
+        if !settings.simulated_keys {
+            let variables: Vec<&'static str> = known.iter().map(|credential| credential.variable).collect();
+            return self.environment.credentials(&variables, problems);
+        }
+        let mut credentials = Credentials::default();
+        for credential in known {
+            credentials.insert(credential.variable, Secret::new(credential.simulated));
+        }
+        credentials
     }
 
     fn poll(
@@ -274,14 +292,18 @@ impl Checker<'_> {
         });
         let every = poll.every.unwrap_or(kind.every);
         if poll.offset.is_some_and(|offset| offset >= every) {
-            refuse("offset", format!("expected less than every ({every:?}), found {:?}", poll.offset.unwrap_or_default()));
+            refuse(
+                "offset",
+                format!("expected less than every ({every:?}), found {:?}", poll.offset.unwrap_or_default()),
+            );
         }
         let base = Query { interval, limit: poll.limit, whole_market: poll.whole_market, ..Query::new(kind.kind) };
         let state = State::default();
         let mut symbols = Vec::new();
         for (index, text) in poll.symbols.iter().enumerate() {
             let symbol = Symbol::new(text);
-            let waits = source.prerequisites().iter().any(|step| (step.needed)(&base.clone().symbol(symbol.clone()), &state));
+            let waits =
+                source.prerequisites().iter().any(|step| (step.needed)(&base.clone().symbol(symbol.clone()), &state));
             match source.native(kind.kind, &symbol, &state) {
                 // What only the provider's own list can tell is not known before it has been fetched.
                 Err(_) if waits => {}
@@ -395,5 +417,153 @@ pub fn interval(kind: &KindSpec, text: Option<&str>) -> Result<Option<Interval>,
                 Err(format!("expected one of {}, found {text:?}{near}", names.join(", ")))
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Loader;
+
+    fn run(text: &str, variables: &[(&str, &str)]) -> Result<Checked, Vec<String>> {
+        let environment = Environment::of(variables.iter().copied());
+        let cpus = Cpus { online: "0-3".parse().unwrap(), allowed: "0-2".parse().unwrap() };
+        let checked = check(Loader::new(&environment).text("t.toml", text).load(), &environment, &cpus);
+        checked.map_err(|problems| problems.list().iter().map(Problem::to_string).collect())
+    }
+
+    fn check_problems(text: &str, expected: &[&str]) {
+        let Err(found) = run(text, &[]) else { panic!("nothing is wrong with {text}") };
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn names_that_do_not_exist_are_refused_with_the_nearest() {
+        check_problems(
+            "[sources.binanse]",
+            &["t.toml line 1: sources.binanse: expected a source (binance), found \"binanse\"; did you mean binance?"],
+        );
+        check_problems(
+            "[sources.binance]\ntier = \"fre\"\nbase_urls = { acount = \"https://x\" }\n[[sources.binance.polls]]\nkind = \"tiker\"\n\
+             [[sources.binance.polls]]\nkind = \"bar\"\nsymbols = [\n\"BTC-USDT\",\n\"AAPL\"]\ninterval = \"7m\"",
+            &[
+                "t.toml line 2: sources.binance.tier: expected one of free, found \"fre\"; did you mean free?",
+                "t.toml line 3: sources.binance.base_urls.acount: expected one of api, account, found \"acount\"; did you mean \
+                 account?",
+                "t.toml line 5: sources.binance.polls[0].kind: expected a kind that binance serves (ticker, quote, trade, bar, \
+                 book, balance), found \"tiker\"; did you mean ticker?",
+                &format!(
+                    "t.toml line 11: sources.binance.polls[1].interval: expected one of {}, found \"7m\"; did you mean 1m?",
+                    kind(source("binance").unwrap(), "bar")
+                        .unwrap()
+                        .intervals
+                        .iter()
+                        .map(Interval::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                "t.toml line 10: sources.binance.polls[1].symbols[1]: binance: expected a spot pair such as BTC-USDT, found AAPL",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let text = "[[sources.binance.polls]]\nkind = \"balance\"";
+        check_problems(
+            text,
+            &[
+                "t.toml line 2: sources.binance.polls[0].kind: expected a key for balance of binance in BINANCE_API_KEY and \
+               BINANCE_API_SECRET, found none; set it, or BINANCE_API_KEY_FILE",
+            ],
+        );
+        let Err(half) = run(text, &[("BINANCE_API_KEY", "hunter2")]) else { panic!() };
+        assert!(half.len() == 1 && half[0].contains("BINANCE_API_SECRET") && !half[0].contains("hunter2"), "{half:?}");
+        assert!(run(text, &[("BINANCE_API_KEY", "k"), ("BINANCE_API_SECRET", "s")]).is_ok());
+        let simulated = format!("[sources.binance]\nsimulated_keys = true\n{text}");
+        assert!(run(&simulated, &[]).is_ok());
+    }
+
+    #[test]
+    fn cpus_must_exist_and_be_allowed() {
+        check_problems(
+            "[cores]\nshards = \"0-4\"\nsink = \"1-2\"",
+            &[
+                "t.toml line 2: cores.shards: expected CPUs that this process may use (0-2), found 3, which is not allowed",
+                "t.toml line 2: cores.shards: expected CPUs of this host (0-3), found 4, which does not exist",
+                "t.toml line 3: cores.sink: expected one CPU, found 1-2",
+            ],
+        );
+        let placed = run("[cores]\nshards = \"0-1\"\nsink = 2", &[]).ok().unwrap().placement;
+        assert_eq!(placed, Placement { shards: vec![0, 1], sink: 2 });
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        check_problems(
+            "[retry]\nbase = \"20s\"\n[admin]\nlisten = \"0.0.0.0:9464\"\n[journal]\nenabled = false\n[log]\n\
+             filter = \"tidegate=loud\"\n[[sinks]]\ntype = \"null\"\n[[sinks]]\ntype = \"stdout\"\nname = \"null\"",
+            &[
+                "t.toml line 2: retry.base: expected at most retry.cap (10s), found 20s",
+                "t.toml line 4: admin.listen: expected a loopback address such as 127.0.0.1:9464, found 0.0.0.0:9464",
+                "t.toml line 8: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": invalid \
+                 filter directive",
+                "t.toml line 11: sinks[1].name: expected a name that no other sink has, found \"null\"; set name",
+                "t.toml line 6: journal.enabled: expected true for a sink of type stdout, which reads the journal",
+            ],
+        );
+    }
+
+    #[test]
+    fn polls_become_as_many_queries_as_the_source_needs() {
+        let check = |poll: &str, expected: Result<&[usize], &str>| {
+            let found = run(&format!("[[sources.binance.polls]]\n{poll}"), &[]);
+            match (found, expected) {
+                (Ok(checked), Ok(sizes)) => {
+                    let queries = &checked.sources[0].polls[0].queries;
+                    assert_eq!(queries.iter().map(|query| query.symbols.len()).collect::<Vec<_>>(), sizes, "{poll}");
+                }
+                (Err(problems), Err(part)) => assert!(problems[0].contains(part), "{poll}: {problems:?}"),
+                (Ok(_), Err(_)) => panic!("nothing is wrong with {poll}"),
+                (Err(problems), Ok(_)) => panic!("{poll}: {problems:?}"),
+            }
+        };
+        let many: Vec<String> = (0..250).map(|index| format!("\"A{index}-USDT\"")).collect();
+        check(&format!("kind = \"ticker\"\nsymbols = [{}]", many.join(",")), Ok(&[100, 100, 50]));
+        check("kind = \"trade\"\nsymbols = [\"BTC-USDT\", \"ETH-USDT\"]", Ok(&[1, 1]));
+        check("kind = \"ticker\"\nwhole_market = true", Ok(&[0]));
+        check("kind = \"ticker\"\nwhole_market = true\nsymbols = [\"BTC-USDT\"]", Ok(&[1]));
+        check("kind = \"trade\"\nwhole_market = true", Err("polls[0].whole_market: expected false"));
+        check("kind = \"ticker\"", Err("polls[0].symbols: expected symbols such as BTC-USDT for ticker, found none"));
+        check("kind = \"ticker\"\nsymbols = [\"BTC-USDT\", \"BTC-USDT\"]", Err("expected each symbol once"));
+        check(
+            "kind = \"ticker\"\nsymbols = [\"BTC-USDT\"]\ninterval = \"1m\"",
+            Err("interval: expected none for ticker"),
+        );
+        check(
+            "kind = \"ticker\"\nsymbols = [\"BTC-USDT\"]\nevery = \"5s\"\noffset = \"5s\"",
+            Err("less than every (5s)"),
+        );
+    }
+
+    #[test]
+    fn one_address_stands_for_all_that_are_not_named() {
+        let text = "[sources.binance]\nbase_url = \"https://a/\"\nbase_urls = { account = \"https://b\" }";
+        assert_eq!(run(text, &[]).ok().unwrap().sources[0].bases, ["https://a", "https://b"]);
+        let text = "[sources.binance]\nbase_url = \"https://a\"";
+        assert_eq!(run(text, &[]).ok().unwrap().sources[0].bases, ["https://a", "https://a"]);
+    }
+
+    #[test]
+    fn polls_beyond_the_quota_are_told() {
+        let text = |every: &str| {
+            format!(
+                "[[sources.binance.polls]]\nkind = \"book\"\nsymbols = [\"BTC-USDT\"]\nlimit = 5000\nevery = \"{every}\""
+            )
+        };
+        // 250 of weight, 5,880 a minute: one each 2.55 s.
+        assert_eq!(run(&text("3s"), &[]).ok().unwrap().warnings.len(), 0);
+        let warnings = run(&text("2s"), &[]).ok().unwrap().warnings;
+        assert_eq!(warnings, ["sources.binance: the polls need 7500 of 5880 per 1m; they will come later than asked"]);
     }
 }
