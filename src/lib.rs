@@ -1,7 +1,9 @@
 //! tidegate collects market data, economic series, filings and news from many providers at once.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod handoff;
 pub mod metrics;

@@ -1,2 +1,7 @@
 //! The `tidegate` program: the command line of the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::main()
+}

@@ -1,5 +1,30 @@
-//! Typed settings, every default in one place; the only reader of the environment.
+//! Typed settings, every default in one place, from layers: defaults < file < environment < flags. The only reader of
+//! the environment, and the only place where secrets are found. Knows no source: what only a source can judge is
+//! checked by `engine::check`. Invariants: what is wrong is reported with its key and place, all of it together; no
+//! error and no `Debug` shows a secret; nothing here changes the process.
 
+mod cpus;
+mod defaults;
+mod environment;
+mod example;
+mod form;
+mod layers;
+mod problem;
+mod read;
 mod secret;
+mod settings;
 
+pub use cpus::{CpuChoice, CpuList, Cpus, Placement};
+pub use defaults::{
+    ALIASES, Alias, POLL_SETTINGS, PREFIX, SETTINGS, SINK_SETTINGS, SOURCE_SETTINGS, Setting, variable,
+};
+pub use environment::{Environment, Found};
+pub use example::{SecretNote, env_example};
+pub use form::{Form, Proxy, parse_bytes, parse_duration};
+pub use layers::Loader;
+pub use problem::{Problem, Problems, did_you_mean, nearest};
 pub use secret::{Credentials, Secret};
+pub use settings::{
+    Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry, Settings,
+    SinkSettings, SinkTarget, SourceSettings, Targets, WhenFull,
+};

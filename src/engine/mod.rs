@@ -1,12 +1,3 @@
-//! The engine: from settings to running shards and a sink core, and the handle that callers hold.
+//! The engine: from settings to running shards.
 
 pub mod check;
-mod handle;
-mod keep;
-mod plan;
-mod sinks;
-mod start;
-
-pub use handle::{Answered, Ask, Engine, Pending};
-pub(crate) use handle::LoadPart;
-pub use start::{EngineBuilder, Finish};

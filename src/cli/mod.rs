@@ -1,0 +1,126 @@
+//! The command line: what can be asked, and how each command ends. Data goes to standard output, everything else to
+//! standard error. Exit statuses: 0 = done, 1 = failed, 2 = wrong usage or configuration, 3 = another verdict than
+//! `ok`. Invariant: a reader that closes the pipe early ends a command quietly.
+
+mod check;
+mod decode;
+mod schema;
+mod sources;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::parse_duration;
+use crate::error::{Error, ErrorKind};
+
+/// Collects market data, economic series, filings and news from many providers into one exact, durable stream.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate a configuration without starting anything, and sum it up.
+    Check(check::Check),
+    /// Read one stored answer of a source and print its records, or the verdict.
+    Decode(decode::Decode),
+    /// Print the JSON Schema of a record.
+    Schema(schema::PrintSchema),
+    /// List the sources: kinds, quotas, and whether the keys are set.
+    Sources(sources::ListSources),
+}
+
+/// How a command ended that did what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// All is well.
+    Fine,
+    /// The answer has another verdict than `ok`.
+    Verdict,
+}
+
+/// Parses the process's arguments, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are data; a closed pipe is no failure of theirs.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match run(&arguments.command) {
+        Ok(Done::Fine) => ExitCode::SUCCESS,
+        Ok(Done::Verdict) => ExitCode::from(VERDICT),
+        Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => {
+            for line in error.to_string().lines() {
+                eprintln!("error: {line}");
+            }
+            ExitCode::from(if matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) { USAGE } else { FAILED })
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<Done, Failure> {
+    match command {
+        Command::Check(command) => command.run(),
+        Command::Decode(command) => command.run(),
+        Command::Schema(command) => command.run(),
+        Command::Sources(command) => command.run(),
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+enum Failure {
+    /// Nobody reads the output any more.
+    ClosedPipe,
+    /// What to tell the user.
+    Failed(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+/// Of writing to standard output: nothing else in a command fails with this type.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            _ => Failure::Failed(Error::new(ErrorKind::Io, format!("cannot write to standard output: {error}"))),
+        }
+    }
+}
+
+/// Writes warnings to standard error, one line each.
+fn warn_all(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Reads a duration of a flag: 10s, 500ms.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("expected a duration such as 500ms, 10s or 5m, found {text:?}"))
+}
+
+/// An error of usage: exit status 2.
+fn usage(message: impl Into<String>) -> Failure {
+    Failure::Failed(Error::new(ErrorKind::Misuse, message))
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const VERDICT: u8 = 3;

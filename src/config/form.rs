@@ -1,0 +1,401 @@
+//! The forms that a setting's value can have, and how each is read. A value comes as text (environment, flags,
+//! defaults) or typed (a file); both are read by the same rules. Invariant: what a form refuses names what it expects.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+
+use crate::config::Secret;
+use crate::config::cpus::CpuChoice;
+
+/// How a setting's value is written, and between which bounds it may lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// `host:port` with a literal IP address, or `off`.
+    Address,
+    /// A size: `32MiB`, `500KB`, or a plain number of bytes.
+    Bytes(u64, u64),
+    /// A whole number.
+    Count(u64, u64),
+    /// A CPU list such as `0-5,8`, or `auto`.
+    Cpus,
+    /// `100ms`, `30s`, `5m`, `12h`, `30d`; bounds in milliseconds.
+    Duration(u64, u64),
+    /// `true` or `false`.
+    Flag,
+    /// Texts; in a variable separated by commas.
+    List,
+    /// A path.
+    Path,
+    /// `http://[user:password@]host:port`; never shown.
+    Proxy,
+    /// A number from 0 to 1.
+    Ratio,
+    /// Any text.
+    Text,
+    /// `http://` or `https://`, a host, perhaps a port and a path.
+    Url,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parsed {
+    /// Of [`Form::Address`].
+    Address(Option<SocketAddr>),
+    /// Of [`Form::Bytes`] and [`Form::Count`].
+    Count(u64),
+    /// Of [`Form::Cpus`].
+    Cpus(CpuChoice),
+    /// Of [`Form::Duration`].
+    Duration(Duration),
+    /// Of [`Form::Flag`].
+    Flag(bool),
+    /// Of [`Form::List`].
+    List(Vec<String>),
+    /// Of [`Form::Path`].
+    Path(PathBuf),
+    /// Of [`Form::Proxy`].
+    Proxy(Proxy),
+    /// Of [`Form::Ratio`].
+    Ratio(f64),
+    /// Of [`Form::Text`], [`Form::Url`] and [`Form::Word`].
+    Text(String),
+}
+
+/// An HTTP proxy that is asked to CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its host: a name or a literal address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// `user:password`, when it demands them.
+    pub credentials: Option<Secret>,
+}
+
+impl Form {
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(self, value: &Value) -> Result<Parsed, String> {
+        let text = match &value.kind {
+            ValueKind::String(text) => text.trim().to_owned(),
+            ValueKind::Boolean(_) if matches!(self, Form::Flag) => value.to_string(),
+            // A bare zero needs no unit; any other bare number would hide its own.
+            ValueKind::I64(0) if matches!(self, Form::Duration(..)) => "0s".to_owned(),
+            ValueKind::I64(_) | ValueKind::U64(_)
+                if matches!(self, Form::Bytes(..) | Form::Count(..) | Form::Ratio | Form::Cpus | Form::Word(_)) =>
+            {
+                value.to_string()
+            }
+            ValueKind::Float(_) if matches!(self, Form::Ratio) => value.to_string(),
+            ValueKind::Array(items) if matches!(self, Form::List) => {
+                return items
+                    .iter()
+                    .map(|item| match &item.kind {
+                        ValueKind::String(text) => Ok(text.clone()),
+                        _ => Err(self.expected()),
+                    })
+                    .collect::<Result<_, _>>()
+                    .map(Parsed::List);
+            }
+            _ => return Err(self.expected()),
+        };
+        self.parse_text(&text)
+    }
+
+    /// Reads a value written as text.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse_text(self, text: &str) -> Result<Parsed, String> {
+        let wrong = || self.expected();
+        match self {
+            Form::Address if text == "off" => Ok(Parsed::Address(None)),
+            Form::Address => text.parse().map(|address| Parsed::Address(Some(address))).map_err(|_| wrong()),
+            Form::Bytes(min, max) => {
+                parse_bytes(text).filter(|bytes| (min..=max).contains(bytes)).map(Parsed::Count).ok_or_else(wrong)
+            }
+            Form::Count(min, max) => {
+                let count = text.replace('_', "").parse().map_err(|_| wrong())?;
+                if (min..=max).contains(&count) { Ok(Parsed::Count(count)) } else { Err(wrong()) }
+            }
+            Form::Cpus => text.parse().map(Parsed::Cpus).map_err(|error| format!("{}: {error}", wrong())),
+            Form::Duration(min, max) => parse_duration(text)
+                .filter(|time| (Duration::from_millis(min)..=Duration::from_millis(max)).contains(time))
+                .map(Parsed::Duration)
+                .ok_or_else(wrong),
+            Form::Flag => match text {
+                "true" | "1" | "yes" | "on" => Ok(Parsed::Flag(true)),
+                "false" | "0" | "no" | "off" => Ok(Parsed::Flag(false)),
+                _ => Err(wrong()),
+            },
+            Form::List => Ok(Parsed::List(
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+            )),
+            Form::Path if text.is_empty() => Err(wrong()),
+            Form::Path => Ok(Parsed::Path(text.into())),
+            Form::Proxy => parse_proxy(text).map(Parsed::Proxy).ok_or_else(wrong),
+            Form::Ratio => match text.parse::<f64>() {
+                Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(Parsed::Ratio(ratio)),
+                _ => Err(wrong()),
+            },
+            Form::Text => Ok(Parsed::Text(text.to_owned())),
+            Form::Url if is_url(text) => Ok(Parsed::Text(text.trim_end_matches('/').to_owned())),
+            Form::Url => Err(wrong()),
+            Form::Word(words) if words.contains(&text) => Ok(Parsed::Text(text.to_owned())),
+            Form::Word(_) => Err(wrong()),
+        }
+    }
+
+    /// What a value of this form looks like.
+    pub fn expected(self) -> String {
+        match self {
+            Form::Address => "expected an IP address with a port such as 127.0.0.1:9464, or off".to_owned(),
+            Form::Bytes(min, max) => {
+                format!("expected a size such as 32MiB from {} to {}", show_bytes(min), show_bytes(max))
+            }
+            Form::Count(min, max) => format!("expected a whole number from {min} to {max}"),
+            Form::Cpus => "expected a CPU list such as 0-5,8, or auto".to_owned(),
+            Form::Duration(min, max) => {
+                format!("expected a duration such as 100ms, 10s, 5m or 30d from {} to {}", show_ms(min), show_ms(max))
+            }
+            Form::Flag => "expected true or false".to_owned(),
+            Form::List => "expected a list of texts".to_owned(),
+            Form::Path => "expected a path".to_owned(),
+            Form::Proxy => "expected a proxy such as http://user:password@host:3128".to_owned(),
+            Form::Ratio => "expected a number from 0 to 1".to_owned(),
+            Form::Text => "expected a text".to_owned(),
+            Form::Url => "expected an address such as https://host or http://host:8080/path, without user, query and \
+                          fragment"
+                .to_owned(),
+            Form::Word(words) => format!("expected one of {}", words.join(", ")),
+        }
+    }
+
+    /// The unit or form, in a few words, for lists of settings.
+    pub fn unit(self) -> String {
+        match self {
+            Form::Address => "IP address and port, or off".to_owned(),
+            Form::Bytes(..) => "size: B, KiB, MiB, GiB".to_owned(),
+            Form::Count(min, max) => format!("whole number, {min} to {max}"),
+            Form::Cpus => "CPU list, or auto".to_owned(),
+            Form::Duration(..) => "duration: ms, s, m, h, d".to_owned(),
+            Form::Flag => "true or false".to_owned(),
+            Form::List => "texts, separated by commas".to_owned(),
+            Form::Path => "path".to_owned(),
+            Form::Proxy => "address of an HTTP proxy".to_owned(),
+            Form::Ratio => "share, 0 to 1".to_owned(),
+            Form::Text => "text".to_owned(),
+            Form::Url => "address, http or https".to_owned(),
+            Form::Word(words) => words.join(", "),
+        }
+    }
+
+    /// A value as it may stand in an error: proxies carry passwords and are not shown.
+    pub fn show(self, value: &Value) -> String {
+        match &value.kind {
+            _ if matches!(self, Form::Proxy) => "another form".to_owned(),
+            // A wrong address may carry a password before its host.
+            ValueKind::String(text) if matches!(self, Form::Url) && text.contains('@') => "one with a user".to_owned(),
+            kind => show_kind(kind),
+        }
+    }
+}
+
+/// A value as text for an error: texts in quotes, containers by name.
+pub(super) fn show_kind(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::String(text) => format!("{text:?}"),
+        ValueKind::Table(_) => "a table".to_owned(),
+        ValueKind::Array(_) => "an array".to_owned(),
+        ValueKind::Nil => "nothing".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Reads `100ms`, `1h30m`, `0`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut nanos: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let count: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit: u64 = match &rest[..end] {
+            "us" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            "d" => 86_400_000_000_000,
+            _ => return None,
+        };
+        nanos = nanos.checked_add(count.checked_mul(unit)?)?;
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(Duration::from_nanos(nanos))
+}
+
+/// Reads `32MiB`, `500 KB`, `4096`.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let count: u64 = text[..digits].replace('_', "").parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KB" | "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    count.checked_mul(unit)
+}
+
+/// The shortest form of a duration.
+pub(super) fn show_ms(ms: u64) -> String {
+    match ms {
+        0 => "0s".to_owned(),
+        _ if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
+        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+fn show_bytes(bytes: u64) -> String {
+    match bytes {
+        _ if bytes % (1 << 40) == 0 => format!("{}TiB", bytes >> 40),
+        _ if bytes % (1 << 30) == 0 => format!("{}GiB", bytes >> 30),
+        _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
+        _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        _ => format!("{bytes}B"),
+    }
+}
+
+fn parse_proxy(text: &str) -> Option<Proxy> {
+    let rest = text.strip_prefix("http://")?.trim_end_matches('/');
+    let (credentials, authority) = match rest.rsplit_once('@') {
+        Some((credentials, authority)) => (Some(Secret::new(credentials)), authority),
+        None => (None, rest),
+    };
+    let (host, port) = authority.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let plain = !host.is_empty() && !host.contains(['/', '?', '#', ' ']);
+    plain.then_some(Proxy { host: host.to_owned(), port: port.parse().ok()?, credentials })
+}
+
+fn is_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
+    if rest.contains(['?', '#', '@']) || rest.contains(char::is_whitespace) {
+        return false;
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let bracketed = authority.strip_prefix('[').and_then(|inner| inner.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) => (host, port.strip_prefix(':').or(port.is_empty().then_some("443"))),
+        None => match authority.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, Some("443")),
+        },
+    };
+    let plain = !host.is_empty() && (bracketed.is_some() || !host.contains(['[', ']', ':']));
+    plain && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, ms: Option<u64>| {
+            assert_eq!(parse_duration(text), ms.map(Duration::from_millis), "{text:?}");
+        };
+        check("100ms", Some(100));
+        check("10s", Some(10_000));
+        check("5m", Some(300_000));
+        check("30d", Some(2_592_000_000));
+        check("1h30m", Some(5_400_000));
+        check("0", Some(0));
+        check("0s", Some(0));
+        for bad in
+            ["", "10", "s", "10 s", "1.5s", "-1s", "10parsecs", "99999999999999999999s", "9999999999d", "5M", "é"]
+        {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let check = |text: &str, bytes: Option<u64>| assert_eq!(parse_bytes(text), bytes, "{text:?}");
+        check("32MiB", Some(32 << 20));
+        check("20 GiB", Some(20 << 30));
+        check("500KB", Some(500_000));
+        check("4096", Some(4_096));
+        check("1_000B", Some(1_000));
+        for bad in ["", "MiB", "-1", "1.5GiB", "32mib", "99999999999TiB", "1 2"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn bounds_hold_at_below_and_above() {
+        let check = |form: Form, text: &str, fits: bool| assert_eq!(form.parse_text(text).is_ok(), fits, "{text}");
+        let count = Form::Count(1, 100);
+        for (text, fits) in [("0", false), ("1", true), ("100", true), ("101", false), ("x", false), ("-1", false)] {
+            check(count, text, fits);
+        }
+        let time = Form::Duration(100, 60_000);
+        for (text, fits) in [("99ms", false), ("100ms", true), ("1m", true), ("61s", false)] {
+            check(time, text, fits);
+        }
+        let bytes = Form::Bytes(1_024, 2_048);
+        for (text, fits) in [("1023", false), ("1KiB", true), ("2KiB", true), ("2049", false)] {
+            check(bytes, text, fits);
+        }
+        for (text, fits) in [("0", true), ("1", true), ("1.01", false), ("-0.1", false), ("nan", false)] {
+            check(Form::Ratio, text, fits);
+        }
+    }
+
+    #[test]
+    fn addresses_of_servers() {
+        for good in ["https://host", "http://host:8080/path", "https://[::1]:1/x", "http://127.0.0.1:1"] {
+            assert!(Form::Url.parse_text(good).is_ok(), "{good}");
+        }
+        let bad = ["host", "ftp://host", "https://", "https://host:0", "https://host:99999", "https://u:p@host"];
+        for bad in bad.into_iter().chain(["https://host?x=1", "https://ho st", "https://[::1"]) {
+            assert!(Form::Url.parse_text(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Form::Url.parse_text("https://host/").unwrap(), Parsed::Text("https://host".to_owned()));
+    }
+
+    #[test]
+    fn proxies_hide_their_password() {
+        let Parsed::Proxy(proxy) = Form::Proxy.parse_text("http://me:hunter2@[::1]:3128/").unwrap() else { panic!() };
+        assert_eq!((proxy.host.as_str(), proxy.port), ("::1", 3128));
+        assert_eq!(proxy.credentials.as_ref().map(Secret::expose), Some("me:hunter2"));
+        assert!(!format!("{proxy:?}").contains("hunter2"));
+        let wrong = Value::from("socks5://me:hunter2@host");
+        assert!(!Form::Proxy.show(&wrong).contains("hunter2"));
+        assert!(!Form::Url.show(&wrong).contains("hunter2"));
+        for bad in ["host:3128", "http://host", "https://host:1", "http://:1", "http://host:x"] {
+            assert!(Form::Proxy.parse_text(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,569 @@
+//! Settings held against what only the sources and the host know: ids, kinds, symbols, intervals, keys, CPUs. Starts
+//! nothing and asks nobody. Invariant: what passes here names only what exists, with every query that will be asked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::{
+    CpuChoice, Cpus, Credentials, Environment, Loaded, Placement, PollSettings, Problem, Problems, Secret, Settings,
+    SinkTarget, SourceSettings, did_you_mean,
+};
+use crate::model::{Interval, Kind, Query, Symbol, Verdict};
+use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape};
+use crate::time::UnixNanos;
+
+/// Settings that passed, with what they stand for.
+pub struct Checked {
+    /// The settings.
+    pub settings: Settings,
+    /// Which CPU runs what.
+    pub placement: Placement,
+    /// The sources, in the settings' order.
+    pub sources: Vec<CheckedSource>,
+    /// What is odd but allowed, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// One source with what its settings stand for.
+pub struct CheckedSource {
+    /// The source.
+    pub source: &'static dyn Source,
+    /// Its settings.
+    pub settings: SourceSettings,
+    /// The address of each of its bases, by index.
+    pub bases: Vec<String>,
+    /// Its plan.
+    pub tier: &'static Tier,
+    /// Its secrets.
+    pub credentials: Credentials,
+    /// Its polls.
+    pub polls: Vec<CheckedPoll>,
+}
+
+/// One poll with the requests it takes.
+pub struct CheckedPoll {
+    /// What the source says of the kind.
+    pub kind: &'static KindSpec,
+    /// Time between polls.
+    pub every: Duration,
+    /// Shift against the wall clock; `None` = by source.
+    pub offset: Option<Duration>,
+    /// One query for each request.
+    pub queries: Vec<Query>,
+}
+
+impl CheckedPoll {
+    /// Requests a minute, on average.
+    pub fn requests_per_minute(&self) -> f64 {
+        self.queries.len() as f64 * 60.0 / self.every.as_secs_f64()
+    }
+}
+
+/// Holds `loaded` against the sources, the secrets in `environment`, and the host's CPUs.
+///
+/// # Errors
+/// All problems, those of loading included.
+pub fn check(loaded: Loaded, environment: &Environment, cpus: &Cpus) -> Result<Checked, Problems> {
+    let Loaded { settings, mut warnings, mut problems } = loaded;
+    check_cores(&settings, cpus, &mut problems);
+    let placement = Placement::choose(&settings.cores.shards, &settings.cores.sink, &cpus.allowed);
+    check_limits(&settings, &mut problems);
+    check_sinks(&settings, &mut problems);
+    let mut sources = Vec::new();
+    for source in &settings.sources {
+        let place = |key: &str| settings.place(key).to_owned();
+        let checker = Checker { settings: &settings, environment, shards: placement.shards.len(), place: &place };
+        sources.extend(checker.source(source, &mut problems, &mut warnings));
+    }
+    if problems.is_empty() { Ok(Checked { settings, placement, sources, warnings }) } else { Err(problems) }
+}
+
+/// Finds a source by its id.
+///
+/// # Errors
+/// Says which there are, and which is meant.
+pub fn source(id: &str) -> Result<&'static dyn Source, String> {
+    crate::source::find(id).ok_or_else(|| {
+        let ids: Vec<&str> = SOURCES.iter().map(|source| source.spec().id.as_str()).collect();
+        format!("expected a source ({}), found {id:?}{}", ids.join(", "), did_you_mean(id, ids.iter().copied()))
+    })
+}
+
+/// Finds what a source says of a kind.
+///
+/// # Errors
+/// Says which kinds it serves, and which is meant.
+pub fn kind(source: &'static dyn Source, text: &str) -> Result<&'static KindSpec, String> {
+    let spec = source.spec();
+    spec.kinds.iter().find(|kind| kind.kind.as_str() == text).ok_or_else(|| {
+        let kinds: Vec<&str> = spec.kinds.iter().map(|kind| kind.kind.as_str()).collect();
+        let near = did_you_mean(text, kinds.iter().copied());
+        format!("expected a kind that {} serves ({}), found {text:?}{near}", spec.id, kinds.join(", "))
+    })
+}
+
+/// The queries that ask for `symbols`: as many as the source's requests need.
+///
+/// # Errors
+/// A number of symbols that the kind does not take.
+pub fn queries(kind: &KindSpec, symbols: &[Symbol], base: &Query) -> Result<Vec<Query>, String> {
+    let name = kind.kind;
+    if base.whole_market {
+        return match kind.whole_market {
+            true => Ok(vec![base.clone().symbols(symbols.iter().cloned())]),
+            false => Err(format!("expected false: {name} of the whole market is not served in one request")),
+        };
+    }
+    match (kind.batching, symbols) {
+        (Batching::None | Batching::Optional, []) => Ok(vec![base.clone()]),
+        (Batching::None, _) => Err(format!("expected no symbols for {name}, found {}", symbols.len())),
+        (Batching::One | Batching::Many(_), []) => {
+            let example = kind.examples.first().map(|symbol| format!(" such as {symbol}")).unwrap_or_default();
+            Err(format!("expected symbols{example} for {name}, found none"))
+        }
+        (batching, _) => {
+            let chunks = symbols.chunks(batching.symbols_max().max(1));
+            Ok(chunks.map(|chunk| base.clone().symbols(chunk.iter().cloned())).collect())
+        }
+    }
+}
+
+fn check_cores(settings: &Settings, cpus: &Cpus, problems: &mut Problems) {
+    for (key, choice) in [("cores.shards", &settings.cores.shards), ("cores.sink", &settings.cores.sink)] {
+        let CpuChoice::List(list) = choice else { continue };
+        if key == "cores.sink" && list.len() != 1 {
+            let message = format!("expected one CPU, found {list}");
+            problems.push(Problem::new(key, settings.place(key), message));
+        }
+        for refusal in list.iter().filter_map(|cpu| cpus.refuse(cpu)) {
+            problems.push(Problem::new(key, settings.place(key), refusal));
+        }
+    }
+}
+
+fn check_limits(settings: &Settings, problems: &mut Problems) {
+    let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, settings.place(key), message));
+    if settings.retry.base > settings.retry.cap {
+        refuse(
+            "retry.base",
+            format!("expected at most retry.cap ({:?}), found {:?}", settings.retry.cap, settings.retry.base),
+        );
+    }
+    if settings.journal.segment_bytes > settings.journal.retention_bytes {
+        let (segment, all) = (settings.journal.segment_bytes, settings.journal.retention_bytes);
+        refuse("journal.segment_bytes", format!("expected at most journal.retention_bytes ({all}), found {segment}"));
+    }
+    if let Some(listen) = settings.admin_listen.filter(|listen| !listen.ip().is_loopback()) {
+        refuse("admin.listen", format!("expected a loopback address such as 127.0.0.1:9464, found {listen}"));
+    }
+    if let Some(path) = settings.tls_ca_file.as_ref() {
+        if let Err(error) = std::fs::File::open(path) {
+            refuse("tls.ca_file", format!("expected a PEM file, found {}: {error}", path.display()));
+        }
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&settings.log.filter) {
+        let filter = &settings.log.filter;
+        refuse("log.filter", format!("expected levels such as info,tidegate::http=debug, found {filter:?}: {error}"));
+    }
+}
+
+fn check_sinks(settings: &Settings, problems: &mut Problems) {
+    let mut names = BTreeSet::new();
+    for sink in &settings.sinks {
+        let key = format!("{}.name", sink.key);
+        if !names.insert(sink.name.as_str()) {
+            let message = format!("expected a name that no other sink has, found {:?}; set name", sink.name);
+            problems.push(Problem::new(key, settings.place(&sink.key), message));
+        }
+        if !settings.journal.enabled && sink.target != SinkTarget::Null {
+            let place = settings.place("journal.enabled");
+            let message = format!("expected true for a sink of type {}, which reads the journal", sink.target.as_str());
+            problems.push(Problem::new("journal.enabled", place, message));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if sink.name.is_empty() || !sink.name.chars().all(plain) {
+            let message = format!("expected letters, digits, _ and -, found {:?}", sink.name);
+            problems.push(Problem::new(format!("{}.name", sink.key), settings.place(&sink.key), message));
+        }
+    }
+}
+
+struct Checker<'a> {
+    settings: &'a Settings,
+    environment: &'a Environment,
+    shards: usize,
+    place: &'a dyn Fn(&str) -> String,
+}
+
+impl Checker<'_> {
+    fn source(
+        &self,
+        settings: &SourceSettings,
+        problems: &mut Problems,
+        warnings: &mut Vec<String>,
+    ) -> Option<CheckedSource> {
+        let key = format!("sources.{}", settings.id);
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, (self.place)(key), message));
+        let found = match source(&settings.id) {
+            Ok(found) => found,
+            Err(message) => {
+                refuse(&key, message);
+                return None;
+            }
+        };
+        let spec = found.spec();
+        let tier = match &settings.tier {
+            None => spec.tiers.first(),
+            Some(name) => spec.tiers.iter().find(|tier| tier.name == name),
+        };
+        if tier.is_none() {
+            let names: Vec<&str> = spec.tiers.iter().map(|tier| tier.name).collect();
+            let name = settings.tier.as_deref().unwrap_or_default();
+            let near = did_you_mean(name, names.iter().copied());
+            refuse(&format!("{key}.tier"), format!("expected one of {}, found {name:?}{near}", names.join(", ")));
+        }
+        let names: Vec<&str> = spec.bases.iter().map(|base| base.name).collect();
+        for name in settings.base_urls.keys().filter(|name| !names.contains(&name.as_str())) {
+            let near = did_you_mean(name, names.iter().copied());
+            let message = format!("expected one of {}, found {name:?}{near}", names.join(", "));
+            refuse(&format!("{key}.base_urls.{name}"), message);
+        }
+        if settings.shards > self.shards {
+            let message = format!("expected at most the number of shards ({}), found {}", self.shards, settings.shards);
+            refuse(&format!("{key}.shards"), message);
+        }
+        let credentials = self.credentials(found, settings, problems);
+        let polls: Vec<CheckedPoll> =
+            settings.polls.iter().filter_map(|poll| self.poll(found, &credentials, poll, problems)).collect();
+        let checked = CheckedSource {
+            source: found,
+            settings: settings.clone(),
+            bases: bases(found, settings),
+            tier: tier?,
+            credentials,
+            polls,
+        };
+        warnings.extend(self.demand(&checked));
+        Some(checked)
+    }
+
+    /// The secrets of a source: from the environment, or the simulator's.
+    fn credentials(
+        &self,
+        source: &'static dyn Source,
+        settings: &SourceSettings,
+        problems: &mut Problems,
+    ) -> Credentials {
+        let known = source.spec().credentials;
+        if !settings.simulated_keys {
+            let variables: Vec<&'static str> = known.iter().map(|credential| credential.variable).collect();
+            return self.environment.credentials(&variables, problems);
+        }
+        let mut credentials = Credentials::default();
+        for credential in known {
+            credentials.insert(credential.variable, Secret::new(credential.simulated));
+        }
+        credentials
+    }
+
+    fn poll(
+        &self,
+        source: &'static dyn Source,
+        credentials: &Credentials,
+        poll: &PollSettings,
+        problems: &mut Problems,
+    ) -> Option<CheckedPoll> {
+        let before = problems.list().len();
+        let mut refuse = |name: &str, message: String| {
+            let key = format!("{}.{name}", poll.key);
+            let place = Some((self.place)(&key)).filter(|place| !place.is_empty());
+            problems.push(Problem::new(key, place.unwrap_or_else(|| (self.place)(&poll.key)), message));
+        };
+        let kind = match kind(source, &poll.kind) {
+            Ok(kind) => kind,
+            Err(message) => {
+                refuse("kind", message);
+                return None;
+            }
+        };
+        let interval = interval(kind, poll.interval.as_deref()).unwrap_or_else(|message| {
+            refuse("interval", message);
+            None
+        });
+        let every = poll.every.unwrap_or(kind.every);
+        if poll.offset.is_some_and(|offset| offset >= every) {
+            refuse(
+                "offset",
+                format!("expected less than every ({every:?}), found {:?}", poll.offset.unwrap_or_default()),
+            );
+        }
+        let base = Query { interval, limit: poll.limit, whole_market: poll.whole_market, ..Query::new(kind.kind) };
+        let state = State::default();
+        let mut symbols = Vec::new();
+        for (index, text) in poll.symbols.iter().enumerate() {
+            let symbol = Symbol::new(text);
+            let waits =
+                source.prerequisites().iter().any(|step| (step.needed)(&base.clone().symbol(symbol.clone()), &state));
+            match source.native(kind.kind, &symbol, &state) {
+                // What only the provider's own list can tell is not known before it has been fetched.
+                Err(_) if waits => {}
+                Err(judgement) => refuse(&format!("symbols[{index}]"), judgement.message),
+                Ok(_) => {}
+            }
+            if symbols.contains(&symbol) {
+                refuse(&format!("symbols[{index}]"), format!("expected each symbol once, found {symbol} again"));
+            }
+            symbols.push(symbol);
+        }
+        let queries = queries(kind, &symbols, &base).unwrap_or_else(|message| {
+            refuse(if poll.whole_market { "whole_market" } else { "symbols" }, message);
+            Vec::new()
+        });
+        if let Some(message) = self.missing_key(source, kind, credentials, queries.first()) {
+            refuse("kind", message);
+        }
+        (problems.list().len() == before).then_some(CheckedPoll { kind, every, offset: poll.offset, queries })
+    }
+
+    /// Why the poll cannot be asked with the keys that are set.
+    fn missing_key(
+        &self,
+        source: &'static dyn Source,
+        kind: &KindSpec,
+        credentials: &Credentials,
+        query: Option<&Query>,
+    ) -> Option<String> {
+        let spec = source.spec();
+        let variables: Vec<&str> = spec.credentials.iter().map(|credential| credential.variable).collect();
+        let none_set = variables.iter().all(|variable| credentials.find(variable).is_none());
+        if kind.key == KeyUse::Required && none_set {
+            let names = variables.join(" and ");
+            let first = variables.first().copied().unwrap_or_default();
+            return Some(format!(
+                "expected a key for {} of {} in {names}, found none; set it, or {first}_FILE",
+                kind.kind, spec.id
+            ));
+        }
+        // With some of several keys set, only the source knows whether they are enough for this request.
+        let state = State::default();
+        let query = query?;
+        let cx = Context::new(source, query, &state, credentials, &self.settings.contact, UnixNanos::now()).ok()?;
+        match source.request(&cx) {
+            Err(judgement) if judgement.local && judgement.verdict == Verdict::Unauthorized => Some(judgement.message),
+            _ => None,
+        }
+    }
+
+    /// Warns where the polls need more than the plan's windows give.
+    fn demand(&self, checked: &CheckedSource) -> Vec<String> {
+        let state = State::default();
+        let contact = &self.settings.contact;
+        let mut needs: Vec<(&'static str, f64)> = Vec::new();
+        for poll in &checked.polls {
+            for query in &poll.queries {
+                let cx = Context::new(checked.source, query, &state, &checked.credentials, contact, UnixNanos::now());
+                let built = cx.and_then(|cx| checked.source.request(&cx));
+                let (bucket, weight) = built.map_or(("", 1), |request| (request.bucket, request.weight));
+                needs.push((bucket, f64::from(weight) / poll.every.as_secs_f64()));
+            }
+        }
+        let share = 1.0 - checked.settings.quota_margin;
+        let windows = checked.tier.windows.iter().filter(|window| window.shape != WindowShape::Concurrency);
+        let over = windows.filter_map(|window| {
+            let counted = needs.iter().filter(|(bucket, _)| window.bucket.is_empty() || window.bucket == *bucket);
+            let need = counted.map(|(_, weight)| weight).sum::<f64>() * window.per.as_secs_f64();
+            let limit = f64::from(window.limit) * share;
+            (need > limit).then(|| {
+                format!(
+                    "sources.{}: the polls need {need:.0} of {limit:.0} per {}; they will come later than asked",
+                    checked.settings.id,
+                    per(window.per)
+                )
+            })
+        });
+        over.collect()
+    }
+}
+
+fn per(time: Duration) -> String {
+    Interval::from_secs(time.as_secs()).map_or(format!("{time:?}"), |interval| interval.to_string())
+}
+
+/// The address of each base: named ones, else the one for all, else the provider's own.
+pub fn bases(source: &'static dyn Source, settings: &SourceSettings) -> Vec<String> {
+    let own = source.spec().bases.iter();
+    own.map(|base| {
+        let named = settings.base_urls.get(base.name).or(settings.base_url.as_ref());
+        named.map_or(base.url.to_owned(), String::clone)
+    })
+    .collect()
+}
+
+/// The interval of a query of this kind: as written, else a minute, else the shortest there is.
+///
+/// # Errors
+/// Says which intervals the source offers.
+pub fn interval(kind: &KindSpec, text: Option<&str>) -> Result<Option<Interval>, String> {
+    let offered = || kind.intervals.iter().map(Interval::to_string).collect::<Vec<_>>();
+    match text {
+        None if kind.intervals.contains(&Interval::MINUTE) => Ok(Some(Interval::MINUTE)),
+        None => Ok(kind.intervals.iter().min().copied()),
+        Some(text) if kind.kind != Kind::Bar => Err(format!("expected none for {}, found {text:?}", kind.kind)),
+        Some(text) => match text.parse() {
+            Ok(interval) if kind.intervals.contains(&interval) => Ok(Some(interval)),
+            _ => {
+                let names = offered();
+                let near = did_you_mean(text, names.iter().map(String::as_str));
+                Err(format!("expected one of {}, found {text:?}{near}", names.join(", ")))
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Loader;
+
+    fn run(text: &str, variables: &[(&str, &str)]) -> Result<Checked, Vec<String>> {
+        let environment = Environment::of(variables.iter().copied());
+        let cpus = Cpus { online: "0-3".parse().unwrap(), allowed: "0-2".parse().unwrap() };
+        let checked = check(Loader::new(&environment).text("t.toml", text).load(), &environment, &cpus);
+        checked.map_err(|problems| problems.list().iter().map(Problem::to_string).collect())
+    }
+
+    fn check_problems(text: &str, expected: &[&str]) {
+        let Err(found) = run(text, &[]) else { panic!("nothing is wrong with {text}") };
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn names_that_do_not_exist_are_refused_with_the_nearest() {
+        check_problems(
+            "[sources.binanse]",
+            &["t.toml line 1: sources.binanse: expected a source (binance), found \"binanse\"; did you mean binance?"],
+        );
+        check_problems(
+            "[sources.binance]\ntier = \"fre\"\nbase_urls = { acount = \"https://x\" }\n[[sources.binance.polls]]\nkind = \"tiker\"\n\
+             [[sources.binance.polls]]\nkind = \"bar\"\nsymbols = [\n\"BTC-USDT\",\n\"AAPL\"]\ninterval = \"7m\"",
+            &[
+                "t.toml line 2: sources.binance.tier: expected one of free, found \"fre\"; did you mean free?",
+                "t.toml line 3: sources.binance.base_urls.acount: expected one of api, account, found \"acount\"; did you mean \
+                 account?",
+                "t.toml line 5: sources.binance.polls[0].kind: expected a kind that binance serves (ticker, quote, trade, bar, \
+                 book, balance), found \"tiker\"; did you mean ticker?",
+                &format!(
+                    "t.toml line 11: sources.binance.polls[1].interval: expected one of {}, found \"7m\"; did you mean 1m?",
+                    kind(source("binance").unwrap(), "bar")
+                        .unwrap()
+                        .intervals
+                        .iter()
+                        .map(Interval::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                "t.toml line 10: sources.binance.polls[1].symbols[1]: binance: expected a spot pair such as BTC-USDT, found AAPL",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let text = "[[sources.binance.polls]]\nkind = \"balance\"";
+        check_problems(
+            text,
+            &[
+                "t.toml line 2: sources.binance.polls[0].kind: expected a key for balance of binance in BINANCE_API_KEY and \
+               BINANCE_API_SECRET, found none; set it, or BINANCE_API_KEY_FILE",
+            ],
+        );
+        let Err(half) = run(text, &[("BINANCE_API_KEY", "hunter2")]) else { panic!() };
+        assert!(half.len() == 1 && half[0].contains("BINANCE_API_SECRET") && !half[0].contains("hunter2"), "{half:?}");
+        assert!(run(text, &[("BINANCE_API_KEY", "k"), ("BINANCE_API_SECRET", "s")]).is_ok());
+        let simulated = format!("[sources.binance]\nsimulated_keys = true\n{text}");
+        assert!(run(&simulated, &[]).is_ok());
+    }
+
+    #[test]
+    fn cpus_must_exist_and_be_allowed() {
+        check_problems(
+            "[cores]\nshards = \"0-4\"\nsink = \"1-2\"",
+            &[
+                "t.toml line 2: cores.shards: expected CPUs that this process may use (0-2), found 3, which is not allowed",
+                "t.toml line 2: cores.shards: expected CPUs of this host (0-3), found 4, which does not exist",
+                "t.toml line 3: cores.sink: expected one CPU, found 1-2",
+            ],
+        );
+        let placed = run("[cores]\nshards = \"0-1\"\nsink = 2", &[]).ok().unwrap().placement;
+        assert_eq!(placed, Placement { shards: vec![0, 1], sink: 2 });
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        check_problems(
+            "[retry]\nbase = \"20s\"\n[admin]\nlisten = \"0.0.0.0:9464\"\n[journal]\nenabled = false\n[log]\n\
+             filter = \"tidegate=loud\"\n[[sinks]]\ntype = \"null\"\n[[sinks]]\ntype = \"stdout\"\nname = \"null\"",
+            &[
+                "t.toml line 2: retry.base: expected at most retry.cap (10s), found 20s",
+                "t.toml line 4: admin.listen: expected a loopback address such as 127.0.0.1:9464, found 0.0.0.0:9464",
+                "t.toml line 8: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": invalid \
+                 filter directive",
+                "t.toml line 11: sinks[1].name: expected a name that no other sink has, found \"null\"; set name",
+                "t.toml line 6: journal.enabled: expected true for a sink of type stdout, which reads the journal",
+            ],
+        );
+    }
+
+    #[test]
+    fn polls_become_as_many_queries_as_the_source_needs() {
+        let check = |poll: &str, expected: Result<&[usize], &str>| {
+            let found = run(&format!("[[sources.binance.polls]]\n{poll}"), &[]);
+            match (found, expected) {
+                (Ok(checked), Ok(sizes)) => {
+                    let queries = &checked.sources[0].polls[0].queries;
+                    assert_eq!(queries.iter().map(|query| query.symbols.len()).collect::<Vec<_>>(), sizes, "{poll}");
+                }
+                (Err(problems), Err(part)) => assert!(problems[0].contains(part), "{poll}: {problems:?}"),
+                (Ok(_), Err(_)) => panic!("nothing is wrong with {poll}"),
+                (Err(problems), Ok(_)) => panic!("{poll}: {problems:?}"),
+            }
+        };
+        let many: Vec<String> = (0..250).map(|index| format!("\"A{index}-USDT\"")).collect();
+        check(&format!("kind = \"ticker\"\nsymbols = [{}]", many.join(",")), Ok(&[100, 100, 50]));
+        check("kind = \"trade\"\nsymbols = [\"BTC-USDT\", \"ETH-USDT\"]", Ok(&[1, 1]));
+        check("kind = \"ticker\"\nwhole_market = true", Ok(&[0]));
+        check("kind = \"ticker\"\nwhole_market = true\nsymbols = [\"BTC-USDT\"]", Ok(&[1]));
+        check("kind = \"trade\"\nwhole_market = true", Err("polls[0].whole_market: expected false"));
+        check("kind = \"ticker\"", Err("polls[0].symbols: expected symbols such as BTC-USDT for ticker, found none"));
+        check("kind = \"ticker\"\nsymbols = [\"BTC-USDT\", \"BTC-USDT\"]", Err("expected each symbol once"));
+        check(
+            "kind = \"ticker\"\nsymbols = [\"BTC-USDT\"]\ninterval = \"1m\"",
+            Err("interval: expected none for ticker"),
+        );
+        check(
+            "kind = \"ticker\"\nsymbols = [\"BTC-USDT\"]\nevery = \"5s\"\noffset = \"5s\"",
+            Err("less than every (5s)"),
+        );
+    }
+
+    #[test]
+    fn one_address_stands_for_all_that_are_not_named() {
+        let text = "[sources.binance]\nbase_url = \"https://a/\"\nbase_urls = { account = \"https://b\" }";
+        assert_eq!(run(text, &[]).ok().unwrap().sources[0].bases, ["https://a", "https://b"]);
+        let text = "[sources.binance]\nbase_url = \"https://a\"";
+        assert_eq!(run(text, &[]).ok().unwrap().sources[0].bases, ["https://a", "https://a"]);
+    }
+
+    #[test]
+    fn polls_beyond_the_quota_are_told() {
+        let text = |every: &str| {
+            format!(
+                "[[sources.binance.polls]]\nkind = \"book\"\nsymbols = [\"BTC-USDT\"]\nlimit = 5000\nevery = \"{every}\""
+            )
+        };
+        // 250 of weight, 5,880 a minute: one each 2.55 s.
+        assert_eq!(run(&text("3s"), &[]).ok().unwrap().warnings.len(), 0);
+        let warnings = run(&text("2s"), &[]).ok().unwrap().warnings;
+        assert_eq!(warnings, ["sources.binance: the polls need 7500 of 5880 per 1m; they will come later than asked"]);
+    }
+}
