@@ -2,13 +2,21 @@
 //! Owns everything between a [`wire::Request`](crate::wire::Request) and a whole [`wire::Answer`](crate::wire::Answer);
 //! knows nothing of sources, quotas or retries. Invariant: an answer is whole or it is a [`Failure`].
 
+mod alarm;
+mod body;
 mod client;
+mod connect;
 mod endpoint;
 mod failure;
+mod h1;
+mod h2;
 mod io;
 mod limits;
+mod pool;
+mod receive;
 mod resolver;
 mod tls;
+mod validators;
 
 pub use client::{Client, ClientSettings, PoolStats};
 pub use endpoint::{Endpoint, HttpVersion, PoolKey};

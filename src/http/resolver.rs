@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::Workers;
+use crate::runtime::{Tasks, Workers};
 use crate::time::Mono;
 
 /// The lookup threads; cheap to clone, shared by all shards.
@@ -69,11 +69,20 @@ impl Default for DnsSettings {
 }
 
 /// The cache of one shard.
-pub(super) struct Names {
+#[derive(Clone)]
+pub(super) struct Names(Rc<Cache>);
+
+struct Cache {
     settings: DnsSettings,
     handle: ResolverHandle,
+    tasks: Tasks,
     hosts: RefCell<HashMap<String, Entry>>,
+    /// Who waits for a lookup that runs: one lookup per host at a time.
+    asked: RefCell<HashMap<String, Vec<oneshot::Sender<Known>>>>,
 }
+
+/// Addresses, or the error's text.
+type Known = std::result::Result<Rc<[IpAddr]>, Rc<str>>;
 
 struct Entry {
     addresses: Rc<[IpAddr]>,
@@ -82,28 +91,48 @@ struct Entry {
 }
 
 impl Names {
-    pub(super) fn new(settings: DnsSettings, handle: ResolverHandle) -> Self {
-        Names { settings, handle, hosts: RefCell::default() }
+    pub(super) fn new(settings: DnsSettings, handle: ResolverHandle, tasks: Tasks) -> Self {
+        Names(Rc::new(Cache { settings, handle, tasks, hosts: RefCell::default(), asked: RefCell::default() }))
     }
 
     /// The addresses of a host, literal addresses taken as they are.
-    pub(super) async fn resolve(&self, host: &str) -> std::result::Result<Rc<[IpAddr]>, Rc<str>> {
+    pub(super) async fn resolve(&self, host: &str) -> Known {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(Rc::from([literal]));
         }
-        if let Some(known) = self.known(host, Mono::now()) {
+        if let Some(known) = self.0.known(host, Mono::now()) {
             return known;
         }
+        let (tell, told) = oneshot::channel();
+        let is_first = {
+            let mut asked = self.0.asked.borrow_mut();
+            let waiting = asked.entry(host.to_owned()).or_default();
+            waiting.push(tell);
+            waiting.len() == 1
+        };
+        if is_first {
+            // A task of its own: whoever asked first may give up while others wait.
+            let (cache, host) = (self.0.clone(), host.to_owned());
+            self.0.tasks.spawn(async move { cache.look_up(&host).await });
+        }
+        told.await.unwrap_or_else(|_| Err("the resolver is closed".into()))
+    }
+}
+
+impl Cache {
+    async fn look_up(&self, host: &str) {
         let (reply, answer) = oneshot::channel();
-        let queued = self.handle.0.submit(Job { host: host.to_owned(), reply });
-        let found = match queued {
+        let found = match self.handle.0.submit(Job { host: host.to_owned(), reply }) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(io::Error::other("the lookup was ended by a panic"))),
             Err(_) => Err(io::Error::other("the queue of lookups is full")),
         };
-        self.learn(host, found, Mono::now(), fastrand::u64(..))
+        let known = self.learn(host, found, Mono::now(), fastrand::u64(..));
+        for waiting in self.asked.borrow_mut().remove(host).unwrap_or_default() {
+            let _ = waiting.send(known.clone());
+        }
     }
 
-    fn known(&self, host: &str, now: Mono) -> Option<std::result::Result<Rc<[IpAddr]>, Rc<str>>> {
+    fn known(&self, host: &str, now: Mono) -> Option<Known> {
         let hosts = self.hosts.borrow();
         let entry = hosts.get(host).filter(|entry| now < entry.expires)?;
         Some(entry.answer())
@@ -143,7 +172,7 @@ impl Names {
 
 impl Entry {
     /// Addresses as long as there ever were any, else the error.
-    fn answer(&self) -> std::result::Result<Rc<[IpAddr]>, Rc<str>> {
+    fn answer(&self) -> Known {
         match &self.error {
             Some(error) if self.addresses.is_empty() => Err(error.clone()),
             _ => Ok(self.addresses.clone()),
@@ -194,7 +223,7 @@ mod tests {
     #[test]
     fn answers_age_and_outlive_failures() {
         let handle = ResolverHandle::from_fn(|_| Ok(vec![])).unwrap();
-        let names = Names::new(DnsSettings::default(), handle);
+        let names = Names::new(DnsSettings::default(), handle, Tasks::default()).0;
         let at = |secs| Mono::from_nanos(secs * 1_000_000_000);
         let failed = || Err(io::Error::other("no"));
         assert!(names.known("a", at(0)).is_none());
@@ -218,7 +247,7 @@ mod tests {
     #[test]
     fn the_cache_is_bounded() {
         let handle = ResolverHandle::from_fn(|_| Ok(vec![])).unwrap();
-        let names = Names::new(DnsSettings { hosts_max: 4, ..DnsSettings::default() }, handle);
+        let names = Names::new(DnsSettings { hosts_max: 4, ..DnsSettings::default() }, handle, Tasks::default()).0;
         for index in 0..100 {
             let _ = names.learn(&format!("h{index}"), Ok(addresses("::1")), Mono::from_nanos(0), 0);
         }
