@@ -204,7 +204,13 @@ impl Client {
             let Some(slot) = host.take_slot() else { break };
             let mut timings = Timings::default();
             match self.0.open(&host, slot, limits, deadline, &alarm, &mut timings).await? {
-                Opened::One(connection) => host.give_back(connection, Mono::now()),
+                Opened::One(mut connection) => {
+                    // Its first step makes it ready to be given out.
+                    if !connection.is_alive() {
+                        break;
+                    }
+                    host.give_back(connection, Mono::now());
+                }
                 Opened::Two(place) => {
                     drop(place);
                     break;

@@ -15,6 +15,8 @@ mod limits;
 mod pool;
 mod receive;
 mod resolver;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod validators;
 

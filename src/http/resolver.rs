@@ -224,7 +224,7 @@ mod tests {
     fn answers_age_and_outlive_failures() {
         let handle = ResolverHandle::from_fn(|_| Ok(vec![])).unwrap();
         let names = Names::new(DnsSettings::default(), handle, Tasks::default()).0;
-        let at = |secs| Mono::from_nanos(secs * 1_000_000_000);
+        let at = |secs: u64| Mono::from_nanos(secs * 1_000_000_000);
         let failed = || Err(io::Error::other("no"));
         assert!(names.known("a", at(0)).is_none());
         assert!(names.learn("a", failed(), at(0), 0).unwrap_err().contains("cannot resolve a"));

@@ -121,7 +121,8 @@ fn certificate_reason(problem: &CertificateError) -> &'static str {
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => failure::TLS_EXPIRED,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => failure::TLS_WRONG_NAME,
-        CertificateError::UnknownIssuer => failure::TLS_UNKNOWN_ISSUER,
+        // A bad signature is one by somebody who only bears the issuer's name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => failure::TLS_UNKNOWN_ISSUER,
         // A server's own certificate without the extension of an authority: nobody vouches for it.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             failure::TLS_UNKNOWN_ISSUER
