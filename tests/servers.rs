@@ -183,7 +183,10 @@ async fn load(
                                 failed.push("status");
                             }
                         }
-                        Err(failure) => failed.push(failure.reason),
+                        Err(failure) => {
+                            println!("{failure:?}");
+                            failed.push(failure.reason);
+                        }
                     }
                 }
                 failed
@@ -227,13 +230,12 @@ fn nginx_bodies_of_every_framing_are_whole() {
     let server = format!(
         "location = /empty {{ return 200 ''; }} location = /none {{ return 204; }} location = /closed {{ return 444; }}
         location = /flood {{ {flood} return 200 'ok'; }}
-        location = /zipped {{ gzip on; gzip_types *; gzip_min_length 1; alias big.json; }}
+        location = /zipped {{ gzip on; gzip_types *; gzip_min_length 1; try_files /big.json =404; }}
         location = /moved {{ return 302 /small.json; }}
-        location = /chunked {{ ssi on; ssi_types *; alias big.json; }}
-        location = /to-the-end {{ ssi on; ssi_types *; chunked_transfer_encoding off; alias big.json; }}"
+        location = /chunked {{ ssi on; ssi_types *; try_files /big.json =404; }}
+        location = /to-the-end {{ ssi on; ssi_types *; chunked_transfer_encoding off; try_files /big.json =404; }}"
     );
-    let Some((server, port, tls_port)) = nginx("framing", &server.replace("alias ", "try_files /"), "") else { return };
-    let _ = &server;
+    let Some((_server, port, tls_port)) = nginx("framing", &server, "") else { return };
     on_core(ClientSettings::default(), move |client| async move {
         let (big, small) = (json(1 << 20), json(500));
         let endpoints = [
@@ -338,10 +340,13 @@ fn nginx_killed_in_mid_load_cuts_no_body_and_is_found_again() {
     let restarts = std::thread::spawn(move || {
         while told.recv().is_ok() {
             std::thread::sleep(Duration::from_millis(200));
-            // The worker first: it has the connections.
-            let _ = Command::new("pkill").args(["-KILL", "-P", &server.child.id().to_string()]).status();
+            // The worker has the connections, and the master would start another one.
+            let workers = Command::new("pgrep").args(["-P", &server.child.id().to_string()]).output().unwrap();
             server.signal("KILL");
             server.child.wait().unwrap();
+            for worker in String::from_utf8(workers.stdout).unwrap().split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", worker]).status();
+            }
             server.child = Command::new(&program).args(["-e", &log, "-c", &file]).spawn().unwrap();
             server.await_port(port);
         }
@@ -395,15 +400,22 @@ fn haproxy(test: &str, answer: &'static str) -> Option<(Server, u16, u16)> {
 
 #[test]
 fn haproxy_passes_on_what_backends_do() {
-    let check = |test: &str, answer: &'static str, expected: Result<(u16, &'static str), &'static [&'static str]>| {
+    let check = |test: &'static str,
+                 answer: &'static str,
+                 expected: Result<(u16, &'static str), &'static [&'static str]>| {
         let Some((_server, port, tls_port)) = haproxy(test, answer) else { return };
         on_core(ClientSettings::default(), move |client| async move {
-            for endpoint in [plain(port), secure(tls_port).http_version(HttpVersion::One), secure(tls_port)] {
+            let mut endpoints = vec![plain(port), secure(tls_port).http_version(HttpVersion::One), secure(tls_port)];
+            // haproxy 2.6 ends the stream of such an answer as if it were whole: nothing on the wire tells.
+            endpoints.truncate(if test == "unended" { 2 } else { 3 });
+            for endpoint in endpoints {
                 match (fetch(&client, &endpoint, "/backend").await.0, expected) {
                     (Ok(found), Ok((status, body))) => {
                         assert_eq!(found.status, status, "{endpoint} {answer}");
                         assert!(status != 200 || found.body == body.as_bytes(), "{endpoint} {answer}");
                     }
+                    // Towards HTTP/2 it says that it passed nothing on, where it can.
+                    (Err(failure), Ok((502, _))) => assert_eq!(failure.reason, "stream_refused"),
                     (Err(failure), Err(reasons)) => {
                         assert!(reasons.contains(&failure.reason), "{endpoint} {answer}: {failure}");
                     }

@@ -62,7 +62,7 @@ enum Undecoded {
 
 async fn drain(mut from: impl Read, cap: usize) -> Result<Vec<u8>, Undecoded> {
     let mut body = Vec::new();
-    let mut step = [0_u8; STEP_BYTES];
+    let mut step = vec![0_u8; STEP_BYTES];
     loop {
         match from.read(&mut step) {
             Ok(0) => return Ok(body),
@@ -86,7 +86,7 @@ async fn inflate(body: &[u8], cap: usize) -> Result<Vec<u8>, Undecoded> {
     let is_zlib = body.len() >= 2 && body[0] & 0x0F == 8 && u16::from_be_bytes([body[0], body[1]]).is_multiple_of(31);
     let mut state = Decompress::new(is_zlib);
     let mut out = Vec::new();
-    let mut step = [0_u8; STEP_BYTES];
+    let mut step = vec![0_u8; STEP_BYTES];
     loop {
         let (taken, made) = (state.total_in() as usize, state.total_out());
         let status = state.decompress(&body[taken..], &mut step, FlushDecompress::None);

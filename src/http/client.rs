@@ -19,7 +19,7 @@ use crate::http::h2::{H2, Place};
 use crate::http::io::{Io, Scratch};
 use crate::http::limits::{Limits, Protocol, Timings};
 use crate::http::pool::{Caps, Grant, Host, Pool, Refused, Slot};
-use crate::http::receive::{Bounds, Payload};
+use crate::http::receive::{Bounds, Fault, Payload};
 use crate::http::resolver::{DnsSettings, Names, ResolverHandle};
 use crate::http::tls::TlsContext;
 use crate::http::validators::Validators;
@@ -204,13 +204,7 @@ impl Client {
             let Some(slot) = host.take_slot() else { break };
             let mut timings = Timings::default();
             match self.0.open(&host, slot, limits, deadline, &alarm, &mut timings).await? {
-                Opened::One(mut connection) => {
-                    // Its first step makes it ready to be given out.
-                    if !connection.is_alive() {
-                        break;
-                    }
-                    host.give_back(connection, Mono::now());
-                }
+                Opened::One(connection) => host.give_back(connection, Mono::now()),
                 Opened::Two(place) => {
                     drop(place);
                     break;
@@ -275,8 +269,9 @@ impl Inner {
                 Grant::Two(place) => (Opened::Two(place), Mono::now()),
                 Grant::Open(slot) => {
                     timings.pool = Mono::now().since(start);
-                    let opened = self.open(&host, slot, limits, deadline, &alarm, timings).await?;
-                    (opened, Mono::now())
+                    // Boxed, as it is rare and large: every exchange would carry its room.
+                    let opening = Box::pin(self.open(&host, slot, limits, deadline, &alarm, timings));
+                    (opening.await?, Mono::now())
                 }
             };
             let mut bounds = Bounds { limits, deadline, alarm: &alarm, host: endpoint.host(), sent, reused: false };
@@ -307,13 +302,10 @@ impl Inner {
                     }
                 }
             };
-            // RFC 9112 section 9.3.1 and RFC 9110 section 9.2.2: what was not written may be sent again; what was written
-            // only when the method is idempotent.
-            let may_repeat = fault.failure.retry_safe || request.method == Method::Get;
-            if !(fault.stale && bounds.reused && may_repeat && timings.replaced == 0) {
+            if !may_replace(&fault, request.method, timings.replaced) {
                 return Err(fault.failure);
             }
-            timings.replaced = 1;
+            timings.replaced += 1;
             self.pool.replaced.set(self.pool.replaced.get() + 1);
             grant = match slot {
                 Some(connection) => Grant::Open(connection.into_slot()),
@@ -325,12 +317,13 @@ impl Inner {
             };
         };
         drop(alarm);
-        let is_coded = raw.headers.contains_key(CONTENT_ENCODING);
-        let body = decoded(&raw.headers, raw.body, limits.body_bytes_max, endpoint.host())
-            .await
-            .map_err(|failure| Failure { reused: timings.reused, ..failure })?;
-        if is_coded {
-            timings.body = Mono::now().since(start + timings.first_byte);
+        let mut body = raw.body;
+        if raw.headers.contains_key(CONTENT_ENCODING) {
+            let decoding = Box::pin(decoded(&raw.headers, body, limits.body_bytes_max, endpoint.host()));
+            let wrong = |failure| Failure { reused: timings.reused, ..failure };
+            body = decoding.await.map_err(wrong)?;
+            timings.body = Mono::now()
+                .since(start + timings.pool + timings.dns + timings.connect + timings.tls + timings.first_byte);
         }
         Ok(Answer { status: raw.status, headers: raw.headers, body: Bytes::from(body), ts_recv: raw.ts_recv })
     }
@@ -368,7 +361,7 @@ impl Inner {
             host.share(h2);
             Ok(Opened::Two(place))
         } else {
-            let connection = H1::new(io, slot, now).await?;
+            let connection = H1::new(io, slot, now);
             connection.slot.opened();
             Ok(Opened::One(connection))
         }
@@ -441,6 +434,19 @@ impl Inner {
     }
 }
 
+/// Whether an exchange that failed may have another connection at once.
+///
+/// RFC 9112 section 9.3.1 and RFC 9110 section 9.2.2: what was not written may be sent again; what was written only when
+/// the method is idempotent. RFC 9113 section 6.8: so may what a GOAWAY left out, which happens to every stream beyond a
+/// server's limit of requests, fresh connection or not.
+fn may_replace(fault: &Fault, method: Method, replaced: u32) -> bool {
+    let failure = &fault.failure;
+    if failure.reason == failure::GOAWAY && failure.retry_safe {
+        return replaced < GOAWAYS_MAX;
+    }
+    fault.stale && failure.reused && replaced == 0 && (failure.retry_safe || method == Method::Get)
+}
+
 fn refused(endpoint: &Endpoint, limits: &Limits, deadline: Deadline, why: &Refused) -> Failure {
     let host = endpoint.host();
     match why {
@@ -457,5 +463,7 @@ fn refused(endpoint: &Endpoint, limits: &Limits, deadline: Deadline, why: &Refus
     }
 }
 
+/// A server that sends every connection away is given up on.
+const GOAWAYS_MAX: u32 = 4;
 /// Often enough that a connection closed by the peer does not hold its descriptor for long.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

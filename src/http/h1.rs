@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 
 use crate::http::failure::{self, Failure, Phase};
@@ -18,27 +19,28 @@ use crate::time::Mono;
 
 /// A connection, idle or in use.
 pub(super) struct H1 {
-    sender: SendRequest<Payload>,
-    /// `None` once it is over.
-    connection: Option<Connection<Io, Payload>>,
+    link: Link,
     traffic: Rc<Cell<Traffic>>,
     pub(super) slot: Slot,
     pub(super) born: Mono,
     pub(super) uses: u32,
 }
 
+enum Link {
+    /// The socket alone: hyper's buffers and queues, some 25 KiB, are given back.
+    Asleep(Io),
+    Awake(Box<Awake>),
+    Over,
+}
+
+struct Awake {
+    sender: SendRequest<Payload>,
+    connection: Connection<Io, Payload>,
+}
+
 impl H1 {
-    pub(super) async fn new(io: Io, slot: Slot, now: Mono) -> Result<Box<H1>, Failure> {
-        let traffic = io.traffic();
-        let (sender, connection) = Builder::new()
-            // Reserved, not touched: reads put only what came into it. A head must fit in.
-            .read_buf_exact_size(Some(HEAD_BYTES_MAX))
-            .max_headers(HEADERS_MAX)
-            .writev(false)
-            .handshake(io)
-            .await
-            .map_err(|error| Failure::before(Phase::Connect, failure::CONNECT_FAILED, error.to_string()))?;
-        Ok(Box::new(H1 { sender, connection: Some(connection), traffic, slot, born: now, uses: 0 }))
+    pub(super) fn new(io: Io, slot: Slot, now: Mono) -> Box<H1> {
+        Box::new(H1 { traffic: io.traffic(), link: Link::Asleep(io), slot, born: now, uses: 0 })
     }
 
     /// Sends a request and reads the answer.
@@ -49,8 +51,15 @@ impl H1 {
         timings: &mut Timings,
     ) -> Result<Raw, Fault> {
         self.uses += 1;
+        self.wake().await;
         let before = self.traffic.get();
-        let response = self.sender.try_send_request(request);
+        let Link::Awake(awake) = &mut self.link else {
+            let message = format!("{}: the connection is over", bounds.host);
+            let failure =
+                Failure { reused: bounds.reused, ..Failure::before(Phase::Send, failure::CLOSED_EARLY, message) };
+            return Err(Fault { failure, stale: true });
+        };
+        let response = awake.sender.try_send_request(request);
         let raw = receive(self, response, bounds, timings).await;
         if raw.is_ok() && !self.is_reusable() {
             // The end of a chunked body leaves one step to do.
@@ -74,26 +83,70 @@ impl H1 {
 
     /// Whether another exchange can follow.
     pub(super) fn is_reusable(&self) -> bool {
-        self.connection.is_some() && self.sender.is_ready()
+        match &self.link {
+            Link::Asleep(_) => true,
+            Link::Awake(awake) => awake.sender.is_ready(),
+            Link::Over => false,
+        }
     }
 
     /// Looks whether the peer has closed an idle connection.
     pub(super) fn is_alive(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        let cx = &mut Context::from_waker(Waker::noop());
+        if let Link::Asleep(io) = &mut self.link {
+            // The end, an error, and bytes that nobody asked for all mean that it is over.
+            return io.poll_quiet(cx);
+        }
+        self.drive(cx);
         self.is_reusable()
+    }
+
+    /// Gives the buffers of an idle connection back; the next exchange gets fresh ones.
+    pub(super) fn sleep(&mut self) {
+        match std::mem::replace(&mut self.link, Link::Over) {
+            Link::Awake(awake) => {
+                let parts = awake.connection.into_parts();
+                if parts.read_buf.is_empty() {
+                    self.link = Link::Asleep(parts.io);
+                }
+            }
+            other => self.link = other,
+        }
+    }
+
+    async fn wake(&mut self) {
+        if !matches!(self.link, Link::Asleep(_)) {
+            return;
+        }
+        let Link::Asleep(io) = std::mem::replace(&mut self.link, Link::Over) else { return };
+        let made = Builder::new()
+            // A buffer of 8 KiB that grows to this for a long head alone; an exact size would be reserved as a whole.
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .writev(false)
+            .handshake(io)
+            .await;
+        if let Ok((sender, connection)) = made {
+            self.link = Link::Awake(Box::new(Awake { sender, connection }));
+        }
     }
 }
 
 impl Drive for H1 {
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && Pin::new(connection).poll(cx).is_ready()
+        if let Link::Awake(awake) = &mut self.link
+            && Pin::new(&mut awake.connection).poll(cx).is_ready()
         {
-            self.connection = None;
+            self.link = Link::Over;
         }
     }
 
     const WAKES: bool = false;
+
+    /// hyper gives an error for every body that ends before its framing says so.
+    fn is_whole(&self, _: &Incoming) -> bool {
+        true
+    }
 }
 
 /// Some providers send cookies and policies of 8 KiB and more in one header.

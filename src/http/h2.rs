@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use futures_lite::FutureExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{Builder, SendRequest};
 
 use crate::http::client::ClientSettings;
@@ -222,6 +223,10 @@ impl Drive for Elsewhere {
     fn drive(&mut self, _: &mut Context<'_>) {}
 
     const WAKES: bool = true;
+
+    fn is_whole(&self, incoming: &Incoming) -> bool {
+        incoming.is_end_stream()
+    }
 }
 
 /// Starts hyper's tasks: the first one is the connection, which is kept to be ended with it; the others are one for each

@@ -78,6 +78,7 @@ pub struct Timings {
     pub bytes_out: u64,
     /// Bytes read: with HTTP/2, which shares its connection, those of the answer's body alone.
     pub bytes_in: u64,
-    /// How many connections died idle and were replaced within the exchange: none or one.
+    /// How many connections were replaced within the exchange: one that died idle, and those that a graceful GOAWAY closed
+    /// before they took the request.
     pub replaced: u32,
 }

@@ -45,6 +45,10 @@ pub(super) trait Drive {
     /// Whether polling for an answer must register the task itself: not so where [`Drive::drive`] is the only one that
     /// can bring an answer, and then each registration would wake the task once more for nothing.
     const WAKES: bool;
+
+    /// Whether a body that gives no more frames has come to its end. hyper takes a stream that the peer resets with
+    /// `CANCEL` or `NO_ERROR` for one that has ended: servers that lose their own upstream in mid-body do just that.
+    fn is_whole(&self, incoming: &Incoming) -> bool;
 }
 
 /// What an exchange is measured against.
@@ -144,7 +148,12 @@ impl<'a> Reader<'a> {
                 next = poll_frame::<D>(&mut self.incoming, cx);
             }
             match next {
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(None) if driver.is_whole(&self.incoming) => return Poll::Ready(Ok(())),
+                Poll::Ready(None) => {
+                    let message = format!("{}: expected the whole body, found: the stream was reset", self.bounds.host);
+                    let failure = Failure::after(Phase::Body, failure::CLOSED_EARLY, message, self.bounds.reused);
+                    return Poll::Ready(Err(failure));
+                }
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(chunk) = frame.into_data() else { continue };
                     if self.body.len() + chunk.len() > self.bounds.limits.body_bytes_max {
