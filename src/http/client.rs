@@ -95,12 +95,12 @@ pub struct PoolStats {
 
 /// The client of one shard. Clones share one pool.
 #[derive(Clone)]
-pub struct Client(Rc<Inner>);
+pub struct Client(pub(super) Rc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     settings: ClientSettings,
     connector: Connector,
-    pool: Rc<Pool>,
+    pub(super) pool: Rc<Pool>,
     alarms: Alarms,
     scratch: Scratch,
     tasks: Tasks,
@@ -437,14 +437,15 @@ impl Inner {
 /// Whether an exchange that failed may have another connection at once.
 ///
 /// RFC 9112 section 9.3.1 and RFC 9110 section 9.2.2: what was not written may be sent again; what was written only when
-/// the method is idempotent. RFC 9113 section 6.8: so may what a GOAWAY left out, which happens to every stream beyond a
-/// server's limit of requests, fresh connection or not.
+/// the method is idempotent, and then once. RFC 9113 section 6.8: what a GOAWAY left out may be sent again too, which
+/// happens to every stream beyond a server's limit of requests, fresh connection or not.
 fn may_replace(fault: &Fault, method: Method, replaced: u32) -> bool {
     let failure = &fault.failure;
-    if failure.reason == failure::GOAWAY && failure.retry_safe {
-        return replaced < GOAWAYS_MAX;
+    if !fault.stale || !(failure.reused || failure.reason == failure::GOAWAY) {
+        return false;
     }
-    fault.stale && failure.reused && replaced == 0 && (failure.retry_safe || method == Method::Get)
+    let times = if failure.retry_safe { UNSENT_MAX } else { 1 };
+    replaced < times && (failure.retry_safe || method == Method::Get)
 }
 
 fn refused(endpoint: &Endpoint, limits: &Limits, deadline: Deadline, why: &Refused) -> Failure {
@@ -464,6 +465,6 @@ fn refused(endpoint: &Endpoint, limits: &Limits, deadline: Deadline, why: &Refus
 }
 
 /// A server that sends every connection away is given up on.
-const GOAWAYS_MAX: u32 = 4;
+const UNSENT_MAX: u32 = 4;
 /// Often enough that a connection closed by the peer does not hold its descriptor for long.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -101,8 +101,9 @@ impl H1 {
         self.is_reusable()
     }
 
-    /// Gives the buffers of an idle connection back; the next exchange gets fresh ones.
-    pub(super) fn sleep(&mut self) {
+    /// Gives the buffers of an idle connection back, if it has any; the next exchange gets fresh ones.
+    pub(super) fn sleep(&mut self) -> bool {
+        let is_awake = matches!(self.link, Link::Awake(_));
         match std::mem::replace(&mut self.link, Link::Over) {
             Link::Awake(awake) => {
                 let parts = awake.connection.into_parts();
@@ -112,6 +113,7 @@ impl H1 {
             }
             other => self.link = other,
         }
+        is_awake
     }
 
     async fn wake(&mut self) {

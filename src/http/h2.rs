@@ -193,7 +193,8 @@ impl Place {
                 // A peer that allows one stream is settled by its first answer.
                 self.0.settle();
             }
-            Err(fault) if fault.failure.reason == failure::GOAWAY => self.0.drain(),
+            // It takes no more, whether or not its driver has noticed yet.
+            Err(fault) if fault.stale => self.0.drain(),
             Err(_) => {}
         }
         raw

@@ -119,6 +119,20 @@ pub(super) fn adopt(socket: socket2::Socket) -> TcpStream {
     unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
 }
 
+/// Has the allocator hand pages without a live byte back to the system: it does so by itself only while it is busy, and
+/// what many connections give back at once is given back when nothing is going on. A program with another allocator than
+/// mimalloc has nothing here to hand back.
+pub(super) fn return_free_memory() {
+    unsafe extern "C" {
+        fn mi_collect(force: bool);
+    }
+    // Links the library that holds the function even where it is not the program's allocator.
+    let _ = mimalloc::MiMalloc;
+    // SAFETY: a function of mimalloc's public interface, to be called from any thread; it touches that thread's heap alone
+    // and moves nothing that is live.
+    unsafe { mi_collect(false) }
+}
+
 /// One byte less than hyper's smallest read buffer, which therefore never counts as filled and never grows: an idle
 /// connection keeps 8 KiB of it. Larger reads gain nothing that shows in a profile.
 const SCRATCH_BYTES: usize = (8 << 10) - 1;

@@ -16,6 +16,7 @@ use crate::http::client::PoolStats;
 use crate::http::endpoint::{Endpoint, HttpVersion, PoolKey};
 use crate::http::h1::H1;
 use crate::http::h2::{H2, Place};
+use crate::http::io::return_free_memory;
 use crate::http::limits::Protocol;
 use crate::time::Mono;
 
@@ -39,6 +40,8 @@ pub(super) struct Pool {
     closed: Cell<u64>,
     pub(super) replaced: Cell<u64>,
     pub(super) is_closed: Cell<bool>,
+    /// Connections gone to sleep since memory was last handed back.
+    slept: Cell<usize>,
     /// Guards against serving from within serving.
     serving: Cell<bool>,
 }
@@ -110,6 +113,7 @@ impl Pool {
             closed: Cell::new(0),
             replaced: Cell::new(0),
             is_closed: Cell::new(false),
+            slept: Cell::new(0),
             serving: Cell::new(false),
         })
     }
@@ -160,8 +164,12 @@ impl Pool {
 
     /// Closes what has been idle or open for too long, and what the peer has closed; forgets hosts without connections.
     pub(super) fn sweep(&self, now: Mono) {
-        for host in self.all_hosts() {
-            host.sweep(now, &self.caps);
+        let slept: usize = self.all_hosts().iter().map(|host| host.sweep(now, &self.caps)).sum();
+        self.slept.set(self.slept.get() + slept);
+        // Once a whole lot has gone to sleep and no more follow.
+        if self.slept.get() >= RETURN_AFTER && slept == 0 {
+            self.slept.set(0);
+            return_free_memory();
         }
         self.hosts.borrow_mut().retain(|_, same| {
             same.retain(|host| Rc::strong_count(host) > 1 || !host.state.borrow().is_unused());
@@ -375,7 +383,9 @@ impl Host {
         may_open.then(|| Grant::Open(Slot::new(self, pool)))
     }
 
-    fn sweep(&self, now: Mono, caps: &Caps) {
+    /// Returns how many connections have gone to sleep.
+    fn sweep(&self, now: Mono, caps: &Caps) -> usize {
+        let mut slept = 0;
         let (gone, over) = {
             let mut state = self.state.borrow_mut();
             let is_over = |idle: &mut Idle| {
@@ -384,7 +394,7 @@ impl Host {
             };
             let gone: Vec<Idle> = state.idle.extract_if(.., is_over).collect();
             for idle in state.idle.iter_mut().filter(|idle| now >= idle.since + SLEEP_AFTER) {
-                idle.connection.sleep();
+                slept += usize::from(idle.connection.sleep());
             }
             let is_over = |h2: &&Rc<H2>| {
                 let idle = h2.active.get() == 0 && now >= h2.idle_since.get() + caps.idle;
@@ -396,6 +406,7 @@ impl Host {
         for h2 in over {
             h2.drain();
         }
+        slept
     }
 }
 
@@ -492,6 +503,8 @@ impl Drop for InLine<'_> {
     }
 }
 
+/// Some 6 MiB of buffers: handing back costs a walk over the core's heap.
+const RETURN_AFTER: usize = 256;
 /// A connection in steady use keeps its buffers; waking costs it about a microsecond.
 const SLEEP_AFTER: Duration = Duration::from_millis(500);
 

@@ -47,7 +47,7 @@ pub(super) trait Drive {
     const WAKES: bool;
 
     /// Whether a body that gives no more frames has come to its end. hyper takes a stream that the peer resets with
-    /// `CANCEL` or `NO_ERROR` for one that has ended: servers that lose their own upstream in mid-body do just that.
+    /// `NO_ERROR` for one that has ended.
     fn is_whole(&self, incoming: &Incoming) -> bool;
 }
 

@@ -703,3 +703,215 @@ fn certificates_are_verified_and_told_apart() {
         }
     });
 }
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// The next frame's kind, flags and stream.
+fn read_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32)> {
+    let mut head = [0_u8; 9];
+    stream.read_exact(&mut head).ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).ok()?;
+    Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
+}
+
+/// Speaks HTTP/2 by prior knowledge; `answer` writes what follows the head of a request.
+fn serve_two(
+    settings: &'static [u8],
+    answer: impl Fn(&mut TcpStream, u32, usize) + Send + Sync + 'static,
+) -> SocketAddr {
+    serve(move |mut stream, index| {
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).unwrap();
+        assert!(preface.starts_with(b"PRI * HTTP/2.0"));
+        stream.write_all(&frame(4, 0, 0, settings)).unwrap();
+        while let Some((kind, flags, id)) = read_frame(&mut stream) {
+            match kind {
+                HEADERS => answer(&mut stream, id, index),
+                4 if flags & 1 == 0 => drop(stream.write_all(&frame(4, 1, 0, &[]))),
+                _ => {}
+            }
+        }
+    })
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// `:status: 200` of the static table.
+const OK: &[u8] = &[0x88];
+
+#[test]
+fn streams_are_whole_or_failures() {
+    type Script = fn(&mut TcpStream, u32);
+    let check = |script: Script, expected: Result<&str, (&str, bool)>| {
+        let address = serve_two(&[], move |stream, id, _| script(stream, id));
+        let limits = Limits { first_byte: Duration::from_secs(2), ..Limits::default() };
+        let (found, timings) = on_core(ClientSettings::default(), move |client| async move {
+            let at = endpoint(address).http_version(HttpVersion::Two);
+            fetch(&client, &at, &limits).await
+        });
+        assert_eq!(timings.protocol, Protocol::Two);
+        match (found, expected) {
+            (Ok(answer), Ok(body)) => assert_eq!(answer.body, body.as_bytes()),
+            (Err(failure), Err((reason, safe))) => {
+                assert_eq!((failure.reason, failure.retry_safe), (reason, safe), "{failure}");
+            }
+            (found, expected) => panic!("expected {expected:?}, found {found:?}"),
+        }
+    };
+    fn write(stream: &mut TcpStream, frames: &[Vec<u8>]) {
+        let _ = stream.write_all(&frames.concat());
+    }
+    let whole: Script = |to, id| {
+        write(to, &[frame(HEADERS, END_HEADERS, id, OK), frame(DATA, 0, id, b"o"), frame(DATA, END_STREAM, id, b"k")]);
+    };
+    check(whole, Ok("ok"));
+    check(|to, id| write(to, &[frame(HEADERS, END_HEADERS | END_STREAM, id, OK)]), Ok(""));
+    // What a proxy does whose own upstream died; hyper would call the second one an end.
+    check(
+        |to, id| {
+            write(
+                to,
+                &[frame(HEADERS, END_HEADERS, id, OK), frame(DATA, 0, id, b"o"), frame(RESET, 0, id, &[0, 0, 0, 8])],
+            )
+        },
+        Err(("reset", false)),
+    );
+    check(
+        |to, id| {
+            write(
+                to,
+                &[frame(HEADERS, END_HEADERS, id, OK), frame(DATA, 0, id, b"o"), frame(RESET, 0, id, &[0, 0, 0, 0])],
+            )
+        },
+        Err(("closed_early", false)),
+    );
+    check(
+        |to, id| write(to, &[frame(HEADERS, END_HEADERS, id, OK), frame(RESET, 0, id, &[0, 0, 0, 2])]),
+        Err(("reset", false)),
+    );
+    check(|to, id| write(to, &[frame(RESET, 0, id, &[0, 0, 0, 7])]), Err(("stream_refused", true)));
+    check(
+        |to, id| {
+            write(to, &[frame(HEADERS, END_HEADERS, id, OK), frame(DATA, 0, id, b"o")]);
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        },
+        Err(("closed_early", false)),
+    );
+    // `content-length: 5` as a literal, and two bytes.
+    let short: Script = |to, id| {
+        let mut head = OK.to_vec();
+        head.extend([0x0f, 0x0d, 0x01, b'5']);
+        write(to, &[frame(HEADERS, END_HEADERS, id, &head), frame(DATA, END_STREAM, id, b"ok")]);
+    };
+    check(short, Err(("bad_framing", false)));
+    check(|to, id| write(to, &[frame(DATA, END_STREAM, id, b"no head")]), Err(("bad_framing", false)));
+}
+
+#[test]
+fn a_graceful_goaway_is_followed_to_another_connection() {
+    // The first connections send every request away, the third one answers.
+    let address = serve_two(&[], |stream, id, index| {
+        let frames = if index < 2 {
+            frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 0])
+        } else {
+            [frame(HEADERS, END_HEADERS, id, OK), frame(DATA, END_STREAM, id, b"ok")].concat()
+        };
+        let _ = stream.write_all(&frames);
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        let (answer, timings) = fetch(&client, &at, &Limits::default()).await;
+        assert_eq!(answer.unwrap().body, "ok");
+        assert_eq!(timings.replaced, 2);
+        assert_eq!(client.stats().open, 1);
+    });
+}
+
+#[test]
+fn streams_share_one_connection_up_to_the_peers_limit() {
+    // SETTINGS_MAX_CONCURRENT_STREAMS (3) of 4; every answer takes its time.
+    let address = serve_two(&[0, 3, 0, 0, 0, 4], |stream, id, _| {
+        std::thread::sleep(Duration::from_millis(5));
+        let _ = stream.write_all(&[frame(HEADERS, END_HEADERS, id, OK), frame(DATA, END_STREAM, id, b"ok")].concat());
+    });
+    let settings = ClientSettings { connections_per_host_max: 2, ..ClientSettings::default() };
+    on_core(settings, move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        for (count, connections) in [(1, 1), (4, 1), (30, 2)] {
+            let tasks: Vec<_> = (0..count)
+                .map(|_| {
+                    let (client, at) = (client.clone(), at.clone());
+                    spawn(async move { fetch(&client, &at, &Limits::default()).await.0.unwrap().body })
+                })
+                .collect();
+            for task in tasks {
+                assert_eq!(task.join().await.unwrap(), "ok");
+                assert!(client.stats().streams <= 8);
+            }
+            let stats = client.stats();
+            assert_eq!((stats.open, stats.streams), (connections, 0), "{count}: {stats:?}");
+        }
+    });
+}
+
+#[test]
+fn a_silent_shared_connection_is_given_up_after_a_ping() {
+    let address = serve(|mut stream, _| {
+        // Greets, and then reads without ever answering.
+        let _ = stream.write_all(&frame(4, 0, 0, &[]));
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let settings = ClientSettings {
+        h2_ping_interval: Duration::from_millis(50),
+        h2_ping_timeout: Duration::from_millis(50),
+        ..ClientSettings::default()
+    };
+    on_core(settings, move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        let start = Mono::now();
+        let failure = fetch(&client, &at, &Limits::default()).await.0.unwrap_err();
+        assert!(!failure.retry_safe && Mono::now().since(start) < Duration::from_secs(10), "{failure}");
+        assert_eq!(client.stats().open, 0);
+    });
+}
+
+#[test]
+fn a_sleeping_connection_wakes_and_notices_its_end() {
+    let (tell, told) = mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let address = serve(move |mut stream, index| {
+        for _ in 0..2 {
+            read_head(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+        if index == 0 {
+            let _ = told.lock().unwrap().recv();
+        }
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address);
+        for _ in 0..2 {
+            assert_eq!(fetch(&client, &at, &Limits::default()).await.0.unwrap().body, "ok");
+            client.0.pool.sweep(Mono::now() + Duration::from_secs(1));
+        }
+        assert_eq!((client.stats().opened, client.stats().idle), (1, 1));
+        tell.send(()).unwrap();
+        let patience = Mono::now() + Duration::from_secs(5);
+        while client.stats().open > 0 {
+            assert!(Mono::now() < patience, "{:?}", client.stats());
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
