@@ -270,7 +270,7 @@ fn nginx_bodies_of_every_framing_are_whole() {
 
 #[test]
 fn nginx_keepalive_limits_are_no_failures() {
-    let http = "keepalive_requests 7; keepalive_timeout 1s;";
+    let http = "keepalive_requests 30; keepalive_timeout 1s;";
     let Some((_server, port, tls_port)) = nginx("keepalive", "http2_max_concurrent_streams 8;", http) else { return };
     on_core(ClientSettings::default(), move |client| async move {
         let small = json(500);

@@ -356,10 +356,7 @@ impl Inner {
         let now = Mono::now();
         host.speaks(protocol);
         if protocol == Protocol::Two {
-            let h2 = H2::new(io, slot, host, &self.settings, now).await?;
-            let place = h2.place();
-            host.share(h2);
-            Ok(Opened::Two(place))
+            Ok(Opened::Two(H2::share(io, slot, host, &self.settings, now).await?))
         } else {
             let connection = H1::new(io, slot, now);
             connection.slot.opened();

@@ -76,9 +76,8 @@ impl H1 {
     }
 
     /// Closes it and keeps its place in the pool for another.
-    pub(super) fn into_slot(self: Box<Self>) -> Slot {
-        let H1 { slot, .. } = *self;
-        slot.reopen()
+    pub(super) fn into_slot(self) -> Slot {
+        self.slot.reopen()
     }
 
     /// Whether another exchange can follow.

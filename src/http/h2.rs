@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use futures_lite::FutureExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 
 use crate::http::client::ClientSettings;
 use crate::http::failure::{self, Failure, Phase};
@@ -38,6 +38,7 @@ pub(super) struct H2 {
     draining: Cell<bool>,
     host: Weak<Host>,
     slot: Slot,
+    spawned: Rc<Spawned>,
     tasks: RefCell<Vec<Task<()>>>,
 }
 
@@ -45,13 +46,14 @@ pub(super) struct H2 {
 pub(super) struct Place(pub(super) Rc<H2>);
 
 impl H2 {
-    pub(super) async fn new(
+    /// Makes a connection known to its host and takes the first place on it.
+    pub(super) async fn share(
         io: Io,
         slot: Slot,
         host: &Rc<Host>,
         settings: &ClientSettings,
         now: Mono,
-    ) -> Result<Rc<H2>, Failure> {
+    ) -> Result<Place, Failure> {
         let executor = Spawner(Rc::default());
         let (sender, connection) = Builder::new(executor.clone())
             .timer(LocalTimer)
@@ -77,31 +79,16 @@ impl H2 {
             draining: Cell::new(false),
             host: Rc::downgrade(host),
             slot,
+            spawned: executor.0.clone(),
             tasks: RefCell::new(executor.0.connection.take().into_iter().collect()),
         });
         executor.0.is_open.set(true);
-        let watched = Rc::downgrade(&h2);
-        let spawned = executor.0;
-        let mut connection = Box::pin(connection);
-        h2.tasks.borrow_mut().push(spawn(poll_fn(move |cx| {
-            if !spawned.is_settled.get() {
-                *spawned.driver.borrow_mut() = Some(cx.waker().clone());
-            }
-            let over = connection.as_mut().poll(cx).is_ready();
-            let peer_max = connection.current_max_send_streams();
-            if !over && peer_max == UNSETTLED_STREAMS && !spawned.is_settled.get() {
-                return Poll::Pending;
-            }
-            spawned.is_settled.set(true);
-            let Some(h2) = watched.upgrade() else { return Poll::Ready(()) };
-            if over {
-                h2.drain();
-                return Poll::Ready(());
-            }
-            h2.allow(peer_max);
-            Poll::Pending
-        })));
-        Ok(h2)
+        let place = h2.place();
+        host.share(h2.clone());
+        // Last, as a task runs at once up to its first wait: it may find the peer's settings and let others on.
+        let driver = spawn(drive(connection, Rc::downgrade(&h2), executor.0));
+        h2.tasks.borrow_mut().push(driver);
+        Ok(place)
     }
 
     /// Whether another stream may be opened.
@@ -162,6 +149,15 @@ impl H2 {
         self.settle();
     }
 
+    /// A peer whose limit is the one assumed is known by its first answer, which follows its settings.
+    fn answered(&self) {
+        if !self.spawned.is_answered.replace(true)
+            && let Some(driver) = &*self.spawned.driver.borrow()
+        {
+            driver.wake_by_ref();
+        }
+    }
+
     /// The peer's settings are known: its other streams may come.
     fn settle(&self) {
         if !self.settled.replace(true) {
@@ -190,8 +186,7 @@ impl Place {
         match &raw {
             Ok(raw) => {
                 timings.bytes_in = raw.body.len() as u64;
-                // A peer that allows one stream is settled by its first answer.
-                self.0.settle();
+                self.0.answered();
             }
             // It takes no more, whether or not its driver has noticed yet.
             Err(fault) if fault.stale => self.0.drain(),
@@ -217,6 +212,31 @@ impl Drop for Place {
     }
 }
 
+/// Moves the side of a connection on that takes requests, and watches what the peer allows.
+async fn drive(connection: Connection<Io, Payload, Spawner>, watched: Weak<H2>, spawned: Rc<Spawned>) {
+    let mut connection = pin!(connection);
+    poll_fn(|cx| {
+        if !spawned.is_settled.get() {
+            *spawned.driver.borrow_mut() = Some(cx.waker().clone());
+        }
+        let over = connection.as_mut().poll(cx).is_ready();
+        let peer_max = connection.current_max_send_streams();
+        let unknown = peer_max == UNSETTLED_STREAMS && !spawned.is_answered.get();
+        if !over && unknown && !spawned.is_settled.get() {
+            return Poll::Pending;
+        }
+        spawned.is_settled.set(true);
+        let Some(h2) = watched.upgrade() else { return Poll::Ready(()) };
+        if over {
+            h2.drain();
+            return Poll::Ready(());
+        }
+        h2.allow(peer_max);
+        Poll::Pending
+    })
+    .await;
+}
+
 /// The connection's own tasks move it on.
 struct Elsewhere;
 
@@ -240,6 +260,7 @@ struct Spawned {
     connection: Cell<Option<Task<()>>>,
     is_open: Cell<bool>,
     is_settled: Cell<bool>,
+    is_answered: Cell<bool>,
     driver: RefCell<Option<Waker>>,
 }
 

@@ -181,8 +181,8 @@ fn encodings_are_undone_within_the_cap() {
     let brotli: &[u8] = &[0x0b, 0x02, 0x80, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x03];
     check(coded("br", brotli), Ok("hello"));
     check(coded("br", &brotli[..6]), Err("bad_encoding"));
-    let encoders: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 4] =
-        [("gzip", &gzip), ("deflate", &zlib), ("deflate", &raw), ("zstd", &zstd)];
+    type Encode<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let encoders: [(&str, Encode<'_>); 4] = [("gzip", &gzip), ("deflate", &zlib), ("deflate", &raw), ("zstd", &zstd)];
     for (name, encode) in encoders {
         let plain = "hello ".repeat(1_000);
         let body = encode(plain.as_bytes());
