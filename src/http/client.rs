@@ -260,15 +260,18 @@ impl Inner {
             return Err(Failure::before(Phase::Deadline, failure::DEADLINE, message));
         }
         let alarm = self.alarms.set((start + limits.pool_wait).min(deadline.at()));
-        let mut grant = host.take(start, &alarm).await.map_err(|why| refused(endpoint, limits, deadline, &why))?;
+        let taken = host.take(start, &alarm).await;
+        // The clock is read again only where time can have passed.
+        let at_once = taken.as_ref().is_ok_and(|taken| !taken.waited);
+        let mut ready = if at_once { start } else { Mono::now() };
+        timings.pool = ready.since(start);
+        let taken = taken.map_err(|why| refused(endpoint, limits, deadline, &why))?;
+        let mut grant = taken.grant;
         let raw = loop {
-            // The clock is read again only where time can have passed.
             let (opened, sent) = match grant {
-                Grant::One(connection) if connection.uses > 0 => (Opened::One(connection), start),
-                Grant::One(connection) => (Opened::One(connection), Mono::now()),
-                Grant::Two(place) => (Opened::Two(place), Mono::now()),
+                Grant::One(connection) => (Opened::One(connection), ready),
+                Grant::Two(place) => (Opened::Two(place), ready),
                 Grant::Open(slot) => {
-                    timings.pool = Mono::now().since(start);
                     // Boxed, as it is rare and large: every exchange would carry its room.
                     let opening = Box::pin(self.open(&host, slot, limits, deadline, &alarm, timings));
                     (opening.await?, Mono::now())
@@ -310,9 +313,13 @@ impl Inner {
             grant = match slot {
                 Some(connection) => Grant::Open(connection.into_slot()),
                 None => {
-                    let now = Mono::now();
-                    alarm.reset((now + limits.pool_wait).min(deadline.at()));
-                    host.take(now, &alarm).await.map_err(|why| refused(endpoint, limits, deadline, &why))?
+                    let again = Mono::now();
+                    alarm.reset((again + limits.pool_wait).min(deadline.at()));
+                    let taken = host.take(again, &alarm).await;
+                    let taken = taken.map_err(|why| refused(endpoint, limits, deadline, &why))?;
+                    ready = Mono::now();
+                    timings.pool += ready.since(again);
+                    taken.grant
                 }
             };
         };

@@ -59,23 +59,23 @@ impl Connector {
         } else {
             let stage = Stage::of(start, limits.connect, deadline);
             let found = alarm.limit(stage.at, self.names.resolve(host)).await;
+            timings.dns = Mono::now().since(start);
             let found = found.ok_or_else(|| {
                 stage.over(Phase::Name, failure::NAME_TIMEOUT, format!("the resolver did not answer for {host}"))
             })?;
             let found = found.map_err(|error| Failure::before(Phase::Name, failure::NAME_FAILED, error.to_string()))?;
             found.iter().map(|address| SocketAddr::new(*address, port)).collect()
         };
-        let resolved = Mono::now();
-        timings.dns = resolved.since(start);
+        let resolved = start + timings.dns;
 
         let stage = Stage::of(resolved, limits.connect, deadline);
         let opened = alarm.limit(stage.at, self.open_tcp(key, host, port, addresses)).await;
+        let connected = Mono::now();
+        timings.connect = connected.since(resolved);
         let tcp = opened.unwrap_or_else(|| {
             let message = format!("no connection to {host}:{port} within {:?}", stage.at.since(resolved));
             Err(stage.over(Phase::Connect, failure::CONNECT_TIMEOUT, message))
         })?;
-        let connected = Mono::now();
-        timings.connect = connected.since(resolved);
         if !key.tls {
             let protocol = if key.version == HttpVersion::Two { Protocol::Two } else { Protocol::One };
             return Ok((Stream::Plain(tcp), protocol));

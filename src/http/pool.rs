@@ -89,6 +89,12 @@ pub(super) enum Grant {
     Two(Place),
 }
 
+/// A grant, and whether it had to be waited for.
+pub(super) struct Taken {
+    pub(super) grant: Grant,
+    pub(super) waited: bool,
+}
+
 /// The right to one open connection; given back when dropped.
 pub(super) struct Slot {
     host: Weak<Host>,
@@ -245,12 +251,12 @@ impl Pool {
 
 impl Host {
     /// Takes a connection, a place or the right to open; waits in line until `alarm` goes off.
-    pub(super) async fn take(self: &Rc<Self>, now: Mono, alarm: &Alarm) -> Result<Grant, Refused> {
+    pub(super) async fn take(self: &Rc<Self>, now: Mono, alarm: &Alarm) -> Result<Taken, Refused> {
         let pool = self.pool.upgrade().filter(|pool| !pool.is_closed.get()).ok_or(Refused::Closed)?;
         if self.state.borrow().waiters.is_empty()
             && let Some(grant) = self.try_take(&pool, now)
         {
-            return Ok(grant);
+            return Ok(Taken { grant, waited: false });
         }
         let ticket = pool.next_ticket.get();
         pool.next_ticket.set(ticket + 1);
@@ -260,7 +266,7 @@ impl Host {
         let place = InLine { host: self, pool: &pool, waiter };
         poll_fn(|cx| {
             if let Some(grant) = place.waiter.grant.borrow_mut().take() {
-                return Poll::Ready(Ok(grant));
+                return Poll::Ready(Ok(Taken { grant, waited: true }));
             }
             if pool.is_closed.get() {
                 return Poll::Ready(Err(Refused::Closed));

@@ -79,6 +79,9 @@ pub(super) async fn receive<D: Drive>(
         }
     })
     .await;
+    if !matches!(head, Some(Ok(_))) {
+        timings.first_byte = Mono::now().since(bounds.sent);
+    }
     let response = match head {
         Some(Ok(response)) => response,
         Some(Err(mut error)) => {

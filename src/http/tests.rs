@@ -6,8 +6,7 @@ use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Barrier, mpsc};
 use std::time::Duration;
 
 use crate::http::*;
@@ -19,10 +18,11 @@ use crate::wire::{Answer, Method, Request};
 fn serve(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let script = Arc::new(script);
+    // For the life of the test program: every connection has a thread that needs it.
+    let script: &'static _ = Box::leak(Box::new(script));
     std::thread::spawn(move || {
         for (index, stream) in listener.incoming().enumerate() {
-            let (Ok(stream), script) = (stream, script.clone()) else { return };
+            let Ok(stream) = stream else { return };
             std::thread::spawn(move || script(stream, index));
         }
     });
@@ -339,13 +339,12 @@ fn addresses_are_raced_and_bad_ones_remembered() {
 #[test]
 fn connections_closed_while_idle_are_replaced_once() {
     // Every connection serves one request well and is closed without a word at the second one.
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = asked.clone();
+    let (tell, asked) = mpsc::channel();
     let address = serve(move |mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         read_head(&mut stream);
-        counted.fetch_add(1, Ordering::Relaxed);
+        tell.send(()).unwrap();
     });
     on_core(ClientSettings::default(), move |client| async move {
         for round in 0..4 {
@@ -364,7 +363,7 @@ fn connections_closed_while_idle_are_replaced_once() {
         let failure = failed.unwrap_err();
         assert_eq!((failure.reason, failure.reused, failure.retry_safe), ("closed_early", true, false), "{failure}");
     });
-    assert_eq!(asked.load(Ordering::Relaxed), 4);
+    assert_eq!(asked.try_iter().count(), 4);
 }
 
 #[test]
@@ -405,6 +404,7 @@ fn waiters_are_served_in_order_and_cancelled_ones_cost_nothing() {
                     ..Limits::default()
                 };
                 let got = client.exchange(&at, &Request::get(target), &limits, deadline, &mut timings).await;
+                assert!(index == 0 || timings.pool > timings.first_byte, "{timings:?}");
                 order.borrow_mut().push((index, got.map(|_| "ok").unwrap_or_else(|failure| failure.reason)));
             }));
         }
@@ -623,13 +623,13 @@ impl Authority {
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let chain = vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()];
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let builder =
+            rustls::ServerConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions();
         let mut config = builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let config = Arc::new(config);
         serve(move |stream, index| {
-            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let session = rustls::ServerConnection::new(config.clone().into()).unwrap();
             let mut stream = rustls::StreamOwned::new(session, stream);
             let mut head = Vec::new();
             let mut byte = [0];
@@ -889,15 +889,14 @@ fn a_silent_shared_connection_is_given_up_after_a_ping() {
 
 #[test]
 fn a_sleeping_connection_wakes_and_notices_its_end() {
-    let (tell, told) = mpsc::channel::<()>();
-    let told = std::sync::Mutex::new(told);
+    static END: Barrier = Barrier::new(2);
     let address = serve(move |mut stream, index| {
         for _ in 0..2 {
             read_head(&mut stream);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         }
         if index == 0 {
-            let _ = told.lock().unwrap().recv();
+            END.wait();
         }
     });
     on_core(ClientSettings::default(), move |client| async move {
@@ -907,7 +906,7 @@ fn a_sleeping_connection_wakes_and_notices_its_end() {
             client.0.pool.sweep(Mono::now() + Duration::from_secs(1));
         }
         assert_eq!((client.stats().opened, client.stats().idle), (1, 1));
-        tell.send(()).unwrap();
+        END.wait();
         let patience = Mono::now() + Duration::from_secs(5);
         while client.stats().open > 0 {
             assert!(Mono::now() < patience, "{:?}", client.stats());
