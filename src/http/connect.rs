@@ -53,6 +53,8 @@ impl Connector {
         timings: &mut Timings,
     ) -> Result<(Stream, Protocol), Failure> {
         let start = Mono::now();
+        // A second connection of the same exchange is timed anew.
+        timings.dns = Duration::ZERO;
         let (host, port) = key.proxy.as_ref().map_or((&key.host, key.port), |proxy| (&proxy.host, proxy.port));
         let addresses = if key.proxy.is_none() && !key.connect_to.is_empty() {
             key.connect_to.clone()
