@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod handoff;
+pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod policy;

@@ -8,6 +8,7 @@ mod launch;
 mod ring;
 mod tasks;
 mod timer;
+mod workers;
 
 pub use file::{File, sync_dir};
 pub use glommio::net::{TcpListener, TcpStream};
@@ -16,3 +17,4 @@ pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight};
 pub use ring::{RingReport, ring_report, warm_timers};
 pub use tasks::{Task, Tasks, blocking, spawn, yield_if_needed, yield_now};
 pub use timer::{sleep, sleep_until, timeout};
+pub use workers::Workers;
