@@ -92,13 +92,19 @@ impl JournalReader {
             let why = match segment.step()? {
                 Step::Batch(span) if span.first_seq + span.count <= self.next_seq => continue,
                 Step::Batch(span) => break span,
-                Step::End | Step::Torn { .. } => None,
-                Step::Damaged(why) => Some(why),
+                Step::End => None,
+                Step::Torn { .. } => Some(None),
+                Step::Damaged(why) => Some(Some(why)),
             };
             if let Some(why) = why {
                 let at = segment.position();
-                self.damage = Some(format!("{}: at {at}: {why}", segment.path().display()));
-                if segment.resync()? {
+                let is_torn = why.is_none();
+                let why = why.unwrap_or_else(|| "a frame that is not whole".to_owned());
+                let why = format!("{}: at {at}: {why}", segment.path().display());
+                let is_sound_behind = segment.resync()?;
+                // The beginning of a frame at the very end may be one that is being written.
+                self.damage = (is_sound_behind || !is_torn).then_some(why);
+                if is_sound_behind {
                     continue;
                 }
             }
