@@ -6,6 +6,7 @@ mod binance;
 mod instruments;
 mod judge;
 mod offline;
+pub mod planner;
 mod spec;
 #[cfg(test)]
 mod testing;
