@@ -30,19 +30,7 @@ impl Drop for Folder {
 }
 
 fn on_core<T: Send + 'static, F: Future<Output = T>>(main: impl FnOnce() -> F + Send + 'static) -> T {
-    launch("journal", Placement::Unpinned, || async {
-        let beat = crate::runtime::spawn(async {
-            loop {
-                crate::runtime::sleep(Duration::from_millis(10)).await;
-            }
-        });
-        let done = main().await;
-        beat.cancel().await;
-        done
-    })
-    .unwrap()
-    .join()
-    .unwrap()
+    launch("journal", Placement::Unpinned, main).unwrap().join().unwrap()
 }
 
 fn line(seq: u64) -> String {
