@@ -9,9 +9,11 @@ mod delivery;
 pub mod journal;
 mod lock;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use dedupe::{Dedupe, DedupeSettings};
-pub use delivery::{DeliverySettings, OffsetFile, SinkStatus};
+pub use delivery::{DeliverySettings, Offset, OffsetFile, SinkStatus};
 pub use journal::{Journal, JournalReader, JournalSettings, Reading, Recovery};
 pub use lock::DataLock;
 pub use run::{

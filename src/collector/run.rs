@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::dedupe::{Dedupe, DedupeSettings};
 use super::delivery::{Delivery, DeliverySettings, SinkStatus};
-use super::journal::{Journal, JournalSettings, Recovery};
+use super::journal::{FaultHook, Journal, JournalSettings, Recovery};
 use crate::error::{Error, Result};
 use crate::model::Record;
 use crate::runtime::sleep;
@@ -165,10 +165,19 @@ impl Collector {
     /// # Errors
     /// When the data directory cannot be used, or a sink needs a journal and there is none.
     pub fn open(settings: CollectorSettings) -> Result<(Collector, Recovery)> {
+        Collector::open_with_faults(settings, None)
+    }
+
+    /// The same with a hook that can refuse the journal's file operations.
+    ///
+    /// # Errors
+    /// As [`Collector::open`].
+    pub fn open_with_faults(settings: CollectorSettings, hook: Option<FaultHook>) -> Result<(Collector, Recovery)> {
         let mut recovery = Recovery::default();
         let mut journal = None;
         if let Some(kept) = settings.journal {
-            let (opened, found) = Journal::open(&settings.data_dir.join("journal"), kept, &settings.run)?;
+            let (opened, found) =
+                Journal::open_with_faults(&settings.data_dir.join("journal"), kept, &settings.run, hook)?;
             found.cuts.iter().for_each(|cut| tracing::warn!(%cut, "the journal's end was repaired"));
             found.damage.iter().for_each(|what| tracing::error!(%what, "the journal is damaged"));
             (journal, recovery) = (Some(opened), found);
