@@ -248,14 +248,12 @@ impl Delivery {
         }
         self.collect();
         for sink in &mut self.sinks {
-            match sink.thread.take() {
-                Some(thread) if thread.is_finished() => {
-                    if thread.join().is_err() {
-                        tracing::error!(sink = %sink.status.name, "the thread of a sink ended by a panic");
-                    }
-                }
-                Some(_) => tracing::warn!(sink = %sink.status.name, "a sink has not caught up; the next start goes on"),
-                None => {}
+            let Some(thread) = sink.thread.take() else { continue };
+            let name = &sink.status.name;
+            if !thread.is_finished() {
+                tracing::warn!(sink = %name, "a sink has not caught up; the next start goes on");
+            } else if thread.join().is_err() {
+                tracing::error!(sink = %name, "the thread of a sink ended by a panic");
             }
         }
         self.collect();

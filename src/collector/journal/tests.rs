@@ -209,7 +209,8 @@ fn a_refused_batch_can_be_given_again() {
     let folder = Folder::new("full");
     let dir = folder.0.clone();
     // The hook is made on the core: it does not leave it.
-    let checks: Vec<(Operation, fn() -> Vec<Option<Fault>>, u32)> = vec![
+    type Faults = fn() -> Vec<Option<Fault>>;
+    let checks: Vec<(Operation, Faults, u32)> = vec![
         (Operation::Write, || vec![Some(Fault::Fail(full())), None, Some(Fault::Fail(full()))], 2),
         (Operation::Write, || vec![None, Some(Fault::FailAfter(20, full())), Some(Fault::FailAfter(3, full()))], 2),
         (Operation::Write, || vec![Some(Fault::Short(1)), Some(Fault::Short(5)), None, Some(Fault::Short(9))], 0),
