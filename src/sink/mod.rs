@@ -2,9 +2,13 @@
 //! and says when they are safe. Owns no offset and reads no journal.
 //! Adding one: `mod x;`, a target in [`SinkTarget`], its line in [`build`].
 
+mod columns;
 mod file;
 mod null;
+mod parquet;
 mod stdout;
+
+pub use parquet::Parquet;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +34,11 @@ pub enum SinkTarget {
     },
     /// Nowhere.
     Null,
+    /// Parquet files in partitions.
+    Parquet {
+        /// Their folder.
+        dir: PathBuf,
+    },
     /// Lines on standard output.
     Stdout,
 }
@@ -40,6 +49,7 @@ impl SinkTarget {
         match self {
             SinkTarget::File { .. } => "file",
             SinkTarget::Null => "null",
+            SinkTarget::Parquet { .. } => "parquet",
             SinkTarget::Stdout => "stdout",
         }
     }
@@ -94,6 +104,7 @@ pub fn build(settings: &SinkSettings) -> Result<Box<dyn Sink>> {
     Ok(match &settings.target {
         SinkTarget::File { path } => Box::new(file::File::new(path)),
         SinkTarget::Null => Box::new(null::Null),
+        SinkTarget::Parquet { dir } => Box::new(Parquet::new(dir)),
         SinkTarget::Stdout => Box::new(stdout::Stdout),
     })
 }
