@@ -2,6 +2,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod cli;
+pub mod collector;
 pub mod config;
 pub mod engine;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod model;
 pub mod policy;
 pub mod runtime;
 pub mod sim;
+pub mod sink;
 pub mod source;
 pub mod time;
 pub mod wire;

@@ -11,13 +11,24 @@ pub struct File {
 }
 
 impl File {
+    /// Makes a file for reading and writing; refuses when it is there.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub async fn create_new(path: &Path) -> io::Result<File> {
+        let mut options = glommio::io::OpenOptions::new();
+        let inner = options.read(true).write(true).create_new(true).mode(FILE_MODE).buffered_open(path).await;
+        Ok(File { inner: inner.map_err(plain)?, path: path.to_owned() })
+    }
+
     /// Opens a file for reading and writing; makes it when there is none.
     ///
     /// # Errors
     /// The system's refusal.
     pub async fn open(path: &Path) -> io::Result<File> {
-        let inner = glommio::io::OpenOptions::new().read(true).write(true).create(true).buffered_open(path).await;
-        Ok(File { inner: inner.map_err(io::Error::from)?, path: path.to_owned() })
+        let mut options = glommio::io::OpenOptions::new();
+        let inner = options.read(true).write(true).create(true).mode(FILE_MODE).buffered_open(path).await;
+        Ok(File { inner: inner.map_err(plain)?, path: path.to_owned() })
     }
 
     /// The path it was opened by.
@@ -25,20 +36,13 @@ impl File {
         &self.path
     }
 
-    /// Writes all of `bytes` at `position`; gives the buffer's content up. A short write goes on with the rest.
+    /// Writes `bytes` at `position` and gives them up to the kernel; returns how many were written, which can be fewer.
+    /// Nothing is copied: a caller that may have to write again keeps the bytes itself.
     ///
     /// # Errors
     /// The system's refusal; how much of the bytes stands in the file is then unknown.
-    pub async fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let mut done = 0;
-        while done < bytes.len() {
-            let written = self.inner.write_at(bytes[done..].to_vec(), position + done as u64).await;
-            match written.map_err(io::Error::from)? {
-                0 => return Err(io::Error::from(io::ErrorKind::WriteZero)),
-                count => done += count,
-            }
-        }
-        Ok(())
+    pub async fn write_at(&self, bytes: Vec<u8>, position: u64) -> io::Result<usize> {
+        self.inner.write_at(bytes, position).await.map_err(plain)
     }
 
     /// Makes what was written durable.
@@ -46,7 +50,7 @@ impl File {
     /// # Errors
     /// The system's refusal: what was written since the last success may be lost.
     pub async fn sync_data(&self) -> io::Result<()> {
-        self.inner.fdatasync().await.map_err(io::Error::from)
+        self.inner.fdatasync().await.map_err(plain)
     }
 
     /// Cuts or extends the file.
@@ -54,7 +58,7 @@ impl File {
     /// # Errors
     /// The system's refusal.
     pub async fn truncate(&self, len: u64) -> io::Result<()> {
-        self.inner.truncate(len).await.map_err(io::Error::from)
+        self.inner.truncate(len).await.map_err(plain)
     }
 
     /// The file's length.
@@ -62,7 +66,7 @@ impl File {
     /// # Errors
     /// The system's refusal.
     pub async fn len(&self) -> io::Result<u64> {
-        self.inner.file_size().await.map_err(io::Error::from)
+        self.inner.file_size().await.map_err(plain)
     }
 
     /// Closes the file.
@@ -70,7 +74,7 @@ impl File {
     /// # Errors
     /// The system's refusal.
     pub async fn close(self) -> io::Result<()> {
-        self.inner.close().await.map_err(io::Error::from)
+        self.inner.close().await.map_err(plain)
     }
 }
 
@@ -79,8 +83,19 @@ impl File {
 /// # Errors
 /// The system's refusal.
 pub async fn sync_dir(path: &Path) -> io::Result<()> {
-    let directory = glommio::io::Directory::open(path).await.map_err(io::Error::from)?;
-    let synced = directory.sync().await.map_err(io::Error::from);
-    directory.close().await.map_err(io::Error::from)?;
+    let directory = glommio::io::Directory::open(path).await.map_err(plain)?;
+    let synced = directory.sync().await.map_err(plain);
+    directory.close().await.map_err(plain)?;
     synced
 }
+
+/// The system's own error, with its code, out of glommio's: its conversion turns the code into text.
+fn plain(error: glommio::GlommioError<()>) -> io::Error {
+    match error {
+        glommio::GlommioError::EnhancedIoError { source, .. } | glommio::GlommioError::IoError(source) => source,
+        other => io::Error::from(other),
+    }
+}
+
+/// The umask takes from this what it wants.
+const FILE_MODE: u32 = 0o644;
