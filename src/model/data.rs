@@ -2,7 +2,7 @@
 //! percentages are percent; times are nanoseconds since the epoch. A field the provider did not give is `None`.
 
 use compact_str::CompactString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::model::{Dec, Interval, VolumeUnit};
 use crate::time::UnixNanos;
@@ -228,8 +228,28 @@ pub struct Bar {
 }
 
 /// Price and size of one level of a book.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level(pub Dec, pub Dec);
+
+/// From an array that begins with price and size. Providers append order counts, times and empty arrays: ignored.
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Level;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array of price and size")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Level, A::Error> {
+                let price = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let size = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(1, &self))?;
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(Level(price, size))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
 
 /// The order book, best level first on both sides.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

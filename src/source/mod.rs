@@ -183,6 +183,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The names of a record: the body's own name where it gives one, else those of the only symbol asked about.
+    pub fn names(&self, told: Option<&str>) -> (Option<Symbol>, Option<Native>) {
+        match told {
+            Some(native) => (self.symbol_of(native), Some(Native::new(native))),
+            None => self.only().map(|(symbol, native)| (symbol.clone(), native.clone())).unzip(),
+        }
+    }
+
     /// Whether a row about `native` was asked for: of a whole market, only the query's symbols are kept.
     pub fn wants(&self, native: &str) -> bool {
         !self.query.whole_market || self.natives.is_empty() || self.natives.iter().any(|known| known.as_str() == native)
