@@ -8,10 +8,10 @@ use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 
 use crate::model::{
-    Balance, Bar, Book, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Level, Native, Query, Quote, Side,
-    SourceId, Symbol, Ticker, Trade, Verdict,
+    Balance, Bar, Book, Data, Dec, Interval, Judgement, Kind, Level, Native, Query, Quote, Side, SourceId, Symbol,
+    Ticker, Trade, Verdict,
 };
-use crate::source::spec::samples;
+use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaReport,
     QuotaScope, Source, Spec, State, Tier, Window, WindowShape, by_status,
@@ -514,20 +514,8 @@ static SPEC: Spec = Spec {
         Base { name: "account", url: "https://api.binance.com" },
     ],
     kinds: &[
-        KindSpec {
-            kind: Kind::Ticker,
-            batching: Batching::Many(100),
-            whole_market: true,
-            every: Duration::from_secs(2),
-            ..KIND
-        },
-        KindSpec {
-            kind: Kind::Quote,
-            batching: Batching::Many(100),
-            whole_market: true,
-            every: Duration::from_secs(2),
-            ..KIND
-        },
+        KindSpec { kind: Kind::Ticker, ..SUMMARIES },
+        KindSpec { kind: Kind::Quote, ..SUMMARIES },
         KindSpec { kind: Kind::Trade, ranges: true, every: Duration::from_secs(5), ..KIND },
         KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
         KindSpec { kind: Kind::Book, every: Duration::from_secs(5), ..KIND },
@@ -570,6 +558,9 @@ static SPEC: Spec = Spec {
     quota_docs: "6,000 request weight per minute and IP (rest-api.md, LIMITS; 2026-07-21)",
 };
 
+const SUMMARIES: KindSpec =
+    KindSpec { batching: Batching::Many(100), whole_market: true, every: Duration::from_secs(2), ..KIND };
+
 const KIND: KindSpec = KindSpec {
     kind: Kind::Ticker,
     key: KeyUse::None,
@@ -581,23 +572,9 @@ const KIND: KindSpec = KindSpec {
     examples: PAIRS,
 };
 
-const INTERVALS: &[Interval] = &[
-    Interval::new(1, IntervalUnit::Second),
-    Interval::MINUTE,
-    Interval::new(3, IntervalUnit::Minute),
-    Interval::new(5, IntervalUnit::Minute),
-    Interval::new(15, IntervalUnit::Minute),
-    Interval::new(30, IntervalUnit::Minute),
-    Interval::HOUR,
-    Interval::new(2, IntervalUnit::Hour),
-    Interval::new(4, IntervalUnit::Hour),
-    Interval::new(6, IntervalUnit::Hour),
-    Interval::new(8, IntervalUnit::Hour),
-    Interval::new(12, IntervalUnit::Hour),
-    Interval::DAY,
-    Interval::new(3, IntervalUnit::Day),
-    Interval::WEEK,
-    Interval::MONTH,
+const INTERVALS: &[Interval] = intervals![
+    1 Second, 1 Minute, 3 Minute, 5 Minute, 15 Minute, 30 Minute, 1 Hour, 2 Hour, 4 Hour, 6 Hour, 8 Hour, 12 Hour, 1 Day,
+    3 Day, 1 Week, 1 Month
 ];
 
 #[cfg(test)]

@@ -219,3 +219,11 @@ macro_rules! samples {
     };
 }
 pub(crate) use samples;
+
+/// Bar lengths by count and unit: `intervals![1 Minute, 4 Hour]`.
+macro_rules! intervals {
+    ($($count:literal $unit:ident),+ $(,)?) => {
+        &[$($crate::model::Interval::new($count, $crate::model::IntervalUnit::$unit)),+]
+    };
+}
+pub(crate) use intervals;
