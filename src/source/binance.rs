@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::model::{
     Balance, Bar, Book, Data, Dec, Interval, Judgement, Kind, Level, Native, Query, Quote, Side, SourceId, Symbol,
-    Ticker, Trade, Verdict,
+    Ticker, TimeRange, Trade, Verdict,
 };
 use crate::source::spec::{intervals, samples};
 use crate::source::{
@@ -42,36 +42,29 @@ impl Source for Binance {
 
     fn request(&self, cx: &Context<'_>) -> Result<Request, Judgement> {
         let query = cx.query;
-        let range_ms =
-            |at: fn(&crate::model::TimeRange) -> UnixNanos| query.range.as_ref().map(|range| at(range).as_millis());
+        let range_ms = |at: fn(&TimeRange) -> UnixNanos| query.range.as_ref().map(|range| at(range).as_millis());
         match query.kind {
             Kind::Ticker => Ok(with_symbols(Request::get("/api/v3/ticker/24hr"), cx).weight(ticker_weight(cx))),
-            Kind::Quote => {
-                let one = cx.only().is_some() && !query.whole_market;
-                Ok(with_symbols(Request::get("/api/v3/ticker/bookTicker"), cx).weight(if one { 2 } else { 4 }))
+            Kind::Quote => Ok(with_symbols(Request::get("/api/v3/ticker/bookTicker"), cx).weight(quote_weight(cx))),
+            Kind::Trade if query.range.is_some() => {
+                // Later pages go on by id, which excludes a time.
+                let first = query.cursor.is_none();
+                Ok(Request::get("/api/v3/aggTrades")
+                    .param("symbol", cx.only_native()?)
+                    .param_opt("fromId", query.cursor.as_ref())
+                    .param_opt("startTime", range_ms(|range| range.from).filter(|_| first))
+                    .param_opt("endTime", range_ms(|range| range.to).filter(|_| first).map(|ms| ms - 1))
+                    .param("limit", query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX))
+                    .weight(4))
             }
-            Kind::Trade => match (&query.cursor, query.range) {
-                (Some(from_id), Some(_)) => Ok(Request::get("/api/v3/aggTrades")
+            Kind::Trade => {
+                let path = if query.cursor.is_some() { "/api/v3/historicalTrades" } else { "/api/v3/trades" };
+                Ok(Request::get(path)
                     .param("symbol", cx.only_native()?)
-                    .param("fromId", from_id)
-                    .param("limit", query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX))
-                    .weight(4)),
-                (Some(from_id), None) => Ok(Request::get("/api/v3/historicalTrades")
-                    .param("symbol", cx.only_native()?)
-                    .param("limit", query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX))
-                    .param("fromId", from_id)
-                    .weight(25)),
-                (None, None) => Ok(Request::get("/api/v3/trades")
-                    .param("symbol", cx.only_native()?)
+                    .param_opt("fromId", query.cursor.as_ref())
                     .param_opt("limit", query.limit.map(|rows| rows.clamp(1, ROWS_MAX)))
-                    .weight(25)),
-                (None, Some(_)) => Ok(Request::get("/api/v3/aggTrades")
-                    .param("symbol", cx.only_native()?)
-                    .param_opt("startTime", range_ms(|range| range.from))
-                    .param_opt("endTime", range_ms(|range| range.to).map(|ms| ms - 1))
-                    .param("limit", query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX))
-                    .weight(4)),
-            },
+                    .weight(25))
+            }
             Kind::Bar => {
                 let interval = SPEC.interval(query)?;
                 let start = match &query.cursor {
@@ -152,7 +145,7 @@ impl Source for Binance {
             return Ok(());
         }
         let info: ExchangeInfo<'_> = doc.read()?;
-        let listed: Vec<Instrument> = info
+        state.instruments = info
             .symbols
             .iter()
             .map(|row| Instrument {
@@ -160,8 +153,8 @@ impl Source for Binance {
                 native: Native::new(row.symbol),
                 aliases: Vec::new(),
             })
-            .collect();
-        state.instruments = listed.into();
+            .collect::<Vec<_>>()
+            .into();
         Ok(())
     }
 
@@ -335,7 +328,8 @@ fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<Optio
         out.push(symbol, native, Some(times::millis("time", row.time)?), Data::Trade(trade));
     }
     // Recent trades have no next page: only reading on from an id, or through a span of time, goes forward.
-    let full = rows.len() as u32 >= cx.query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+    let asked = cx.query.limit.unwrap_or(if cx.query.range.is_some() { ROWS_MAX } else { 500 });
+    let full = rows.len() as u32 >= asked.clamp(1, ROWS_MAX);
     let goes_on = |row: &&TradeRow| match cx.query.range {
         Some(range) => row.time < range.to.as_millis(),
         None => cx.query.cursor.is_some(),
@@ -456,6 +450,10 @@ fn ticker_weight(cx: &Context<'_>) -> u32 {
     }
 }
 
+fn quote_weight(cx: &Context<'_>) -> u32 {
+    if cx.only().is_some() && !cx.query.whole_market { 2 } else { 4 }
+}
+
 /// Adds time, key and signature (rest-api.md, "SIGNED Endpoint Examples"): the signature is over the exact query sent.
 fn signed(cx: &Context<'_>, request: Request) -> Result<Request, Judgement> {
     let key = cx.secret(KEY)?;
@@ -488,7 +486,6 @@ const CLOCK: &str = "clock_offset_ms";
 const ACCOUNT: usize = 1;
 const ROWS_MAX: u32 = 1_000;
 
-const MINUTE: Duration = Duration::from_secs(60);
 const PAIRS: &[&str] = &["BTC-USDT", "ETH-USDT", "SOL-USDT"];
 
 static PREREQUISITES: &[Prerequisite] = &[
@@ -538,21 +535,13 @@ static SPEC: Spec = Spec {
     ],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 6_000, per: MINUTE, shape: WindowShape::Fixed }],
+        windows: &[Window { bucket: "", limit: 6_000, per: Duration::from_secs(60), shape: WindowShape::Fixed }],
     }],
     scope: QuotaScope::Ip,
-    samples: samples!(
-        "binance",
-        "account.json",
-        "agg_trades.json",
-        "book_ticker.json",
-        "depth.json",
-        "exchange_info.json",
-        "klines.json",
-        "ticker_24hr.json",
-        "time.json",
-        "trades.json",
-    ),
+    samples: samples! {
+        "binance", "account.json", "agg_trades.json", "book_ticker.json", "depth.json", "exchange_info.json",
+        "klines.json", "ticker_24hr.json", "time.json", "trades.json"
+    },
     routes: include_str!("samples/binance/routes.toml"),
     evidence: Evidence::Recorded,
     quota_docs: "6,000 request weight per minute and IP (rest-api.md, LIMITS; 2026-07-21)",
