@@ -5,6 +5,7 @@
 mod binance;
 mod instruments;
 mod judge;
+mod kraken;
 mod offline;
 mod spec;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance];
+pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &kraken::Kraken];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -73,9 +73,11 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod kraken;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] = &[("binance", binance::CASES, binance::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] =
+    &[("binance", binance::CASES, binance::SKIPS), ("kraken", kraken::CASES, kraken::SKIPS)];
 
 #[test]
 fn recordings_decode_exactly() {
