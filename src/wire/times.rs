@@ -82,6 +82,11 @@ pub fn date(at: UnixNanos) -> String {
     timestamp.to_zoned_datetime(TimeZone::UTC).date().to_string()
 }
 
+/// The RFC 3339 form in UTC, whole seconds: `2024-11-01T06:01:36Z`.
+pub fn iso(at: UnixNanos) -> String {
+    jiff::Timestamp::from_second(at.as_secs()).unwrap_or_default().to_string()
+}
+
 /// The end of a bar that starts at `start`: the start plus the interval's length; a month later for months.
 pub fn bar_end(start: UnixNanos, interval: crate::model::Interval) -> Option<UnixNanos> {
     if let Some(length) = interval.duration() {
@@ -160,6 +165,7 @@ mod tests {
     fn patterns_and_offsets() {
         assert_eq!(pattern("t", "20240102T030405Z", "%Y%m%dT%H%M%SZ").unwrap().as_secs(), 1_704_164_645);
         assert_eq!(rfc3339("t", "1970-01-01T01:00:00.5+01:00").unwrap().as_millis(), 500);
+        assert_eq!(iso(UnixNanos::from_millis(1_704_164_645_900).unwrap()), "2024-01-02T03:04:05Z");
         assert!(rfc3339("t", "9999-01-01T00:00:00Z").is_err());
     }
 

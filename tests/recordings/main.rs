@@ -73,11 +73,15 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod coinbase;
 mod kraken;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] =
-    &[("binance", binance::CASES, binance::SKIPS), ("kraken", kraken::CASES, kraken::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("binance", binance::CASES, binance::SKIPS),
+    ("coinbase", coinbase::CASES, coinbase::SKIPS),
+    ("kraken", kraken::CASES, kraken::SKIPS),
+];
 
 #[test]
 fn recordings_decode_exactly() {
