@@ -4,10 +4,12 @@
 
 mod binance;
 mod coinbase;
+mod contract;
 mod instruments;
 mod judge;
 mod kraken;
 mod offline;
+mod okx;
 mod spec;
 #[cfg(test)]
 mod testing;
@@ -31,7 +33,7 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &coinbase::Coinbase, &kraken::Kraken];
+pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &coinbase::Coinbase, &kraken::Kraken, &okx::Okx];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -75,12 +75,14 @@ fn expand(token: &str) -> String {
 mod binance;
 mod coinbase;
 mod kraken;
+mod okx;
 
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
     ("coinbase", coinbase::CASES, coinbase::SKIPS),
     ("kraken", kraken::CASES, kraken::SKIPS),
+    ("okx", okx::CASES, okx::SKIPS),
 ];
 
 #[test]
