@@ -3,6 +3,7 @@
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
 mod binance;
+mod bybit;
 mod coinbase;
 mod contract;
 mod instruments;
@@ -33,7 +34,8 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &coinbase::Coinbase, &kraken::Kraken, &okx::Okx];
+pub static SOURCES: &[&dyn Source] =
+    &[&binance::Binance, &bybit::Bybit, &coinbase::Coinbase, &kraken::Kraken, &okx::Okx];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -73,6 +73,7 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod bybit;
 mod coinbase;
 mod kraken;
 mod okx;
@@ -80,6 +81,7 @@ mod okx;
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
+    ("bybit", bybit::CASES, bybit::SKIPS),
     ("coinbase", coinbase::CASES, coinbase::SKIPS),
     ("kraken", kraken::CASES, kraken::SKIPS),
     ("okx", okx::CASES, okx::SKIPS),
