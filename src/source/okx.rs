@@ -17,7 +17,6 @@ use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
     State, Tier, Window, WindowShape, by_status,
 };
-use crate::time::UnixNanos;
 use crate::wire::json::{Blank, Doc, Int};
 use crate::wire::{Answer, Request, json, times};
 
@@ -552,6 +551,7 @@ mod tests {
     use super::*;
     use crate::model::Query;
     use crate::source::testing;
+    use crate::time::UnixNanos;
 
     fn btc(kind: Kind) -> Query {
         Query::new(kind).symbol("BTC-USDT")

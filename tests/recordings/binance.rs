@@ -169,11 +169,11 @@ pub const CASES: &[Case] = &[
 pub const SKIPS: &[Skip] = &[
     Skip {
         file: "binance/exchange_info_2021.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "binance/exchange_info_small.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip { file: "binance/server_time.json", why: "the server's time, read by a prerequisite; tested in the source" },
     Skip { file: "binance/signing_vectors.json", why: "signatures; the source's tests read it in place" },

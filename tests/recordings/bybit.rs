@@ -57,22 +57,22 @@ pub const SKIPS: &[Skip] = &[
     Skip { file: "bybit/doc_instrument_0.json", why: "a list of options, which are named by rule" },
     Skip {
         file: "bybit/doc_instrument_1.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip { file: "bybit/doc_insurance_0.json", why: "no record kind for insurance funds" },
     Skip { file: "bybit/doc_open_interest_0.json", why: "no record kind for open interest" },
     Skip { file: "bybit/doc_time_0.json", why: "no record kind for the server's time" },
     Skip {
         file: "bybit/http_get_instruments_linear.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "bybit/http_get_instruments_spot.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "bybit/http_get_instruments_spot_xstocks.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip { file: "bybit/ws_doc_kline_0.json", why: "WebSocket frame" },
     Skip { file: "bybit/ws_doc_orderbook_0.json", why: "WebSocket frame" },

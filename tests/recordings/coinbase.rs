@@ -95,11 +95,11 @@ pub const SKIPS: &[Skip] = &[
     Skip { file: "coinbase/exchange_currencies_partial.json", why: "no record kind for currencies" },
     Skip {
         file: "coinbase/exchange_products_2021.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "coinbase/exchange_products_partial.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip { file: "coinbase/exchange_ws_2021.jsonl", why: "WebSocket frames" },
     Skip { file: "coinbase/advanced_ws_candles.json", why: "WebSocket frame" },

@@ -31,7 +31,7 @@ pub const CASES: &[Case] = &[
 pub const SKIPS: &[Skip] = &[
     Skip {
         file: "kraken/http_asset_pairs.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip { file: "kraken/http_futures_orderbook.json", why: "another product: futures, on another host" },
     Skip { file: "kraken/http_futures_tickers.json", why: "another product: futures, on another host" },

@@ -75,6 +75,7 @@ fn expand(token: &str) -> String {
 mod binance;
 mod bybit;
 mod coinbase;
+mod instruments;
 mod kraken;
 mod okx;
 

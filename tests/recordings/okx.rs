@@ -53,19 +53,19 @@ pub const SKIPS: &[Skip] = &[
     Skip { file: "okx/http_get_funding_rate_history.json", why: "no record kind for funding rates" },
     Skip {
         file: "okx/http_get_instruments_spot.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "okx/http_get_instruments_swap.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "okx/instruments_FUTURES_2022.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip {
         file: "okx/instruments_SPOT_2022.json",
-        why: "the instrument list, read by a prerequisite; tested in the source",
+        why: "the instrument list, read by a prerequisite; see instruments.rs",
     },
     Skip { file: "okx/ws_bbo_tbt.json", why: "WebSocket frame" },
     Skip { file: "okx/ws_books_snapshot.json", why: "WebSocket frame" },
