@@ -3,10 +3,15 @@
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
 mod binance;
+mod bybit;
+mod coinbase;
+mod contract;
 mod instruments;
 mod judge;
+mod kraken;
 mod offline;
 pub mod planner;
+mod okx;
 mod spec;
 #[cfg(test)]
 mod testing;
@@ -30,7 +35,8 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance];
+pub static SOURCES: &[&dyn Source] =
+    &[&binance::Binance, &bybit::Bybit, &coinbase::Coinbase, &kraken::Kraken, &okx::Okx];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {
@@ -181,6 +187,14 @@ impl<'a> Context<'a> {
         match asked {
             Some(index) => Some(self.query.symbols[index].clone()),
             None => self.state.instruments.symbol_of(native).cloned(),
+        }
+    }
+
+    /// The names of a record: the body's own name where it gives one, else those of the only symbol asked about.
+    pub fn names(&self, told: Option<&str>) -> (Option<Symbol>, Option<Native>) {
+        match told {
+            Some(native) => (self.symbol_of(native), Some(Native::new(native))),
+            None => self.only().map(|(symbol, native)| (symbol.clone(), native.clone())).unzip(),
         }
     }
 

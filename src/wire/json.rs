@@ -4,10 +4,15 @@
 //! every number token in quotes, so that each arrives with all its digits.
 //! Errors name the path of the field. Nesting beyond [`DEPTH_MAX`] is refused before any recursion.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{self, DeserializeOwned, IntoDeserializer, Unexpected};
+use serde::{Deserialize, Deserializer};
 
 use crate::model::Judgement;
 
@@ -55,6 +60,89 @@ pub fn read_owned<T: DeserializeOwned>(mut doc: Doc) -> Result<T, Judgement> {
 /// Whether the body's first value is an array: how forms that differ in that alone are told apart.
 pub fn is_array(body: &[u8]) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// An integer sent as a number or as a string of digits: bodies read by [`exact`], and providers that quote all values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Int<T>(pub T);
+
+impl<'de, T: TryFrom<i64> + TryFrom<u64> + FromStr> Deserialize<'de> for Int<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: TryFrom<i64> + TryFrom<u64> + FromStr> de::Visitor<'de> for Visitor<T> {
+            type Value = Int<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Int<T>, E> {
+                text.parse().map(Int).map_err(|_| {
+                    let shown: String = text.chars().take(40).collect();
+                    E::custom(format_args!("expected an integer, found {shown:?}"))
+                })
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Int<T>, E> {
+                T::try_from(value).map(Int).map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Int<T>, E> {
+                T::try_from(value).map(Int).map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
+            }
+            // The form in which serde_json hands over a number token with its digits.
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Int<T>, A::Error> {
+                match map.next_entry::<Cow<'_, str>, Cow<'_, str>>()? {
+                    Some((key, digits)) if key == "$serde_json::private::Number" => self.visit_str(&digits),
+                    _ => Err(de::Error::invalid_type(Unexpected::Map, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Visitor(PhantomData))
+    }
+}
+
+/// A value that the provider sends as an empty string, or as null, when it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blank<T>(pub Option<T>);
+
+impl<T> Default for Blank<T> {
+    fn default() -> Self {
+        Blank(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Blank<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Blank<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value or an empty string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Blank<T>, E> {
+                match text {
+                    "" => Ok(Blank(None)),
+                    text => T::deserialize(BorrowedStrDeserializer::new(text)).map(|value| Blank(Some(value))),
+                }
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Blank<T>, E> {
+                match text {
+                    "" => Ok(Blank(None)),
+                    text => T::deserialize(text.into_deserializer()).map(|value| Blank(Some(value))),
+                }
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Blank<T>, E> {
+                Ok(Blank(None))
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Blank<T>, E> {
+                T::deserialize(value.into_deserializer()).map(|value| Blank(Some(value)))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Blank<T>, E> {
+                T::deserialize(value.into_deserializer()).map(|value| Blank(Some(value)))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Blank<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|value| Blank(Some(value)))
+            }
+        }
+        deserializer.deserialize_any(Visitor(PhantomData))
+    }
 }
 
 /// A row sent as an array: named fields by position, then those that may be missing, then anything. Providers lengthen
@@ -197,5 +285,37 @@ mod tests {
         check("<html>", "expected value");
         check(r#"[{"name":"#, "EOF");
         check(&"[".repeat(100_000), "");
+    }
+
+    #[test]
+    fn integers_are_read_from_both_forms_and_blanks_are_none() {
+        #[derive(Debug, Deserialize)]
+        struct Row {
+            #[serde(default)]
+            price: Blank<Dec>,
+            #[serde(default)]
+            id: Blank<Int<u64>>,
+            time: Int<i64>,
+        }
+        let read = |body: &str| plain(body.as_bytes()).read::<Row>();
+        let check = |body: &str, price: Option<&str>, id: Option<u64>, time: i64| {
+            let row = read(body).unwrap();
+            let found = (row.price.0.map(|price| price.to_string()), row.id.0.map(|id| id.0), row.time.0);
+            assert_eq!(found, (price.map(str::to_owned), id, time), "{body}");
+        };
+        check(r#"{"price":"","id":"","time":"-5"}"#, None, None, -5);
+        check(r#"{"price":null,"time":5}"#, None, None, 5);
+        check(r#"{"price":"1.50","id":"18446744073709551615","time":1}"#, Some("1.50"), Some(u64::MAX), 1);
+        check(r#"{"price":7,"id":18446744073709551615,"time":1}"#, Some("7"), Some(u64::MAX), 1);
+        let refused = |body: &str, expected: &str| {
+            let message = read(body).unwrap_err().message;
+            assert!(message.contains(expected), "{body}: {message}");
+        };
+        refused(r#"{"id":-1,"time":1}"#, "id: ");
+        refused(r#"{"id":3,"time":"x"}"#, "time: expected an integer, found \"x\"");
+        refused(r#"{"price":"x","id":3,"time":1}"#, "price: expected a decimal, found \"x\"");
+        refused(r#"{"price":[],"id":3,"time":1}"#, "price: ");
+        refused(r#"{"id":3,"time":""}"#, "time: ");
+        refused(r#"{"id":3,"time":1.5}"#, "time: ");
     }
 }

@@ -73,9 +73,20 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod bybit;
+mod coinbase;
+mod instruments;
+mod kraken;
+mod okx;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] = &[("binance", binance::CASES, binance::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("binance", binance::CASES, binance::SKIPS),
+    ("bybit", bybit::CASES, bybit::SKIPS),
+    ("coinbase", coinbase::CASES, coinbase::SKIPS),
+    ("kraken", kraken::CASES, kraken::SKIPS),
+    ("okx", okx::CASES, okx::SKIPS),
+];
 
 #[test]
 fn recordings_decode_exactly() {
