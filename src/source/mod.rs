@@ -2,9 +2,13 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod bars;
 mod binance;
+mod bitstamp;
+mod gemini;
 mod instruments;
 mod judge;
+mod kucoin;
 mod offline;
 mod spec;
 #[cfg(test)]
@@ -29,7 +33,7 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance];
+pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &bitstamp::Bitstamp, &gemini::Gemini, &kucoin::Kucoin];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -73,9 +73,17 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod bitstamp;
+mod gemini;
+mod kucoin;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] = &[("binance", binance::CASES, binance::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("binance", binance::CASES, binance::SKIPS),
+    ("bitstamp", bitstamp::CASES, bitstamp::SKIPS),
+    ("gemini", gemini::CASES, gemini::SKIPS),
+    ("kucoin", kucoin::CASES, kucoin::SKIPS),
+];
 
 #[test]
 fn recordings_decode_exactly() {
