@@ -5,6 +5,7 @@
 mod bars;
 mod binance;
 mod bitstamp;
+mod deribit;
 mod gemini;
 mod instruments;
 mod judge;
@@ -33,7 +34,8 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &bitstamp::Bitstamp, &gemini::Gemini, &kucoin::Kucoin];
+pub static SOURCES: &[&dyn Source] =
+    &[&binance::Binance, &bitstamp::Bitstamp, &deribit::Deribit, &gemini::Gemini, &kucoin::Kucoin];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -74,6 +74,7 @@ fn expand(token: &str) -> String {
 
 mod binance;
 mod bitstamp;
+mod deribit;
 mod gemini;
 mod kucoin;
 
@@ -81,6 +82,7 @@ mod kucoin;
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
     ("bitstamp", bitstamp::CASES, bitstamp::SKIPS),
+    ("deribit", deribit::CASES, deribit::SKIPS),
     ("gemini", gemini::CASES, gemini::SKIPS),
     ("kucoin", kucoin::CASES, kucoin::SKIPS),
 ];
