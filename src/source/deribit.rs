@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 
 use crate::model::{
     Book, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Level, Native, Side, SourceId, Symbol, Ticker, Trade,
@@ -203,7 +203,7 @@ struct TickerRow {
     #[serde(alias = "creation_timestamp")]
     timestamp: Option<Int>,
     /// Null until the first trade.
-    #[serde(alias = "last", deserialize_with = "nullable")]
+    #[serde(alias = "last", deserialize_with = "fields::nullable")]
     last_price: Option<Dec>,
     #[serde(alias = "bid_price")]
     best_bid_price: Option<Dec>,
@@ -231,11 +231,6 @@ struct Stats {
     volume_usd: Option<Dec>,
     /// In quote units.
     volume_notional: Option<Dec>,
-}
-
-/// A field that must be there and may be null.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec>, D::Error> {
-    Option::<Dec>::deserialize(deserializer)
 }
 
 fn decode_tickers(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(), Judgement> {

@@ -5,6 +5,9 @@
 mod bars;
 mod binance;
 mod bitstamp;
+mod coingecko;
+mod coinmarketcap;
+mod coins;
 mod deribit;
 mod gemini;
 mod instruments;
@@ -34,8 +37,15 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] =
-    &[&binance::Binance, &bitstamp::Bitstamp, &deribit::Deribit, &gemini::Gemini, &kucoin::Kucoin];
+pub static SOURCES: &[&dyn Source] = &[
+    &binance::Binance,
+    &bitstamp::Bitstamp,
+    &coingecko::CoinGecko,
+    &coinmarketcap::CoinMarketCap,
+    &deribit::Deribit,
+    &gemini::Gemini,
+    &kucoin::Kucoin,
+];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

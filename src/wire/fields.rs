@@ -98,6 +98,30 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
+/// An object with keys that are data, as pairs in the order they were sent.
+#[derive(Debug)]
+pub struct Pairs<V>(pub Vec<(CompactString, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> de::Visitor<'de> for Visitor<V> {
+            type Value = Pairs<V>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Visitor(PhantomData))
+    }
+}
+
 json::row! {
     struct LevelRow { price: Dec, size: Dec }
 }
@@ -109,6 +133,14 @@ json::row! {
 pub fn levels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Level>, D::Error> {
     let rows = Vec::<LevelRow>::deserialize(deserializer)?;
     Ok(rows.into_iter().map(|row| Level(row.price, row.size)).collect())
+}
+
+/// A decimal that must be there and may be null.
+///
+/// # Errors
+/// When it is anything else.
+pub fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec>, D::Error> {
+    Option::<Dec>::deserialize(deserializer)
 }
 
 /// Reads a body whose decimals are strings in one form of it and number tokens in another.
@@ -188,6 +220,13 @@ mod tests {
         check(r#"{"id":7,"at":99999999999999999999}"#, "at");
         check(r#"{"id":7,"at":1,"bids":[["1"]]}"#, "bids[0]: expected size");
         check("17", "an object or a list");
+    }
+
+    #[test]
+    fn keys_that_are_data_keep_their_order() {
+        let pairs: Pairs<Int> = read_mixed(br#"{"b":1,"a":"2"}"#).unwrap();
+        assert_eq!(pairs.0, [("b".into(), Int(1)), ("a".into(), Int(2))]);
+        assert!(read_mixed::<Pairs<Int>>(b"[1]").is_err());
     }
 
     #[test]

@@ -74,6 +74,8 @@ fn expand(token: &str) -> String {
 
 mod binance;
 mod bitstamp;
+mod coingecko;
+mod coinmarketcap;
 mod deribit;
 mod gemini;
 mod kucoin;
@@ -82,6 +84,8 @@ mod kucoin;
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
     ("bitstamp", bitstamp::CASES, bitstamp::SKIPS),
+    ("coingecko", coingecko::CASES, coingecko::SKIPS),
+    ("coinmarketcap", coinmarketcap::CASES, coinmarketcap::SKIPS),
     ("deribit", deribit::CASES, deribit::SKIPS),
     ("gemini", gemini::CASES, gemini::SKIPS),
     ("kucoin", kucoin::CASES, kucoin::SKIPS),
