@@ -293,7 +293,12 @@ struct OhlcRow {
 }
 
 fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
-    let Ohlc { data } = fields::read_mixed(&answer.body)?;
+    let data = if fields::has_key(&answer.body, "data") {
+        fields::read_mixed::<Ohlc>(&answer.body)?.data
+    } else {
+        let OneOrMany { rows, .. } = fields::read_mixed(&answer.body)?;
+        OhlcData { pair: None, ohlc: rows }
+    };
     let interval = cx.query.interval;
     for row in &data.ohlc {
         let candle = Candle {
@@ -524,6 +529,9 @@ mod tests {
             ]),
         );
         testing::check_bad_bodies(&Bitstamp, &btc(Kind::Bar), "ohlc.json");
+        let alone = r#"{"timestamp":"1593961440","open":"1","high":"2","low":"0.5","close":"1.50"}"#;
+        let found = testing::decode(&Bitstamp, &Query::new(Kind::Bar), 200, alone).unwrap();
+        assert_eq!(found[0]["data"]["close"], "1.50");
         let found = testing::decode(&Bitstamp, &Query::new(Kind::Bar), 200, SPEC.sample("ohlc.json").unwrap()).unwrap();
         assert_eq!(found[0]["ts_event"], found[0]["data"]["start"]);
         assert!(found[0]["data"].get("end").is_none() && found[0]["data"].get("closed").is_none());

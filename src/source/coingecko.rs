@@ -303,7 +303,9 @@ json::row! {
 }
 
 fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(), Judgement> {
-    let rows: Vec<OhlcRow> = json::read_owned(json::exact(&answer.body))?;
+    let doc = json::exact(&answer.body);
+    let rows: Vec<OhlcRow> =
+        if fields::is_row(&answer.body) { vec![json::read_owned(doc)?] } else { json::read_owned(doc)? };
     let Some(interval) = spacing(&rows).or(cx.query.interval) else {
         // A start cannot be told from an end alone.
         return if rows.is_empty() {

@@ -128,8 +128,11 @@ impl Source for Deribit {
     }
 }
 
-/// Reads the result of an answer.
+/// Reads the result of an answer, with or without the envelope.
 fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Judgement> {
+    if !["result", "error"].iter().any(|key| fields::has_key(&answer.body, key)) {
+        return json::read_owned(json::exact(&answer.body));
+    }
     match json::read_owned::<Reply<T>>(json::exact(&answer.body)) {
         Ok(Reply { error: Some(error), .. }) => Err(error.judge(answer)),
         Ok(Reply { result: Some(result), .. }) => Ok(result),
@@ -153,23 +156,14 @@ struct Refusal {
 struct RpcError {
     code: Int,
     message: CompactString,
-    data: Option<ErrorData>,
-}
-
-/// What the error is about: an object, in some answers a text or null.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum ErrorData {
-    About { reason: Option<String>, param: Option<String> },
-    Other(serde::de::IgnoredAny),
+    /// What the error is about: an object, in some answers a text or null.
+    data: Option<serde_json::Value>,
 }
 
 impl RpcError {
     fn judge(&self, answer: &Answer) -> Judgement {
-        let (reason, param) = match &self.data {
-            Some(ErrorData::About { reason, param }) => (reason.as_deref(), param.as_deref()),
-            _ => (None, None),
-        };
+        let told = |name: &str| self.data.as_ref()?.get(name)?.as_str();
+        let (reason, param) = (told("reason"), told("param"));
         let message = match (param, reason) {
             (Some(param), Some(reason)) => format!("{}: {param}: {reason}", self.message),
             (None, Some(told)) | (Some(told), None) => format!("{}: {told}", self.message),
@@ -294,7 +288,13 @@ struct TradeRow {
 }
 
 fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
-    let Trades { trades, has_more } = read(answer)?;
+    let enveloped = ["result", "error", "trades"].iter().any(|key| fields::has_key(&answer.body, key));
+    let Trades { trades, has_more } = if enveloped {
+        read(answer)?
+    } else {
+        let OneOrMany { rows, .. } = read(answer)?;
+        Trades { trades: rows, has_more: None }
+    };
     let newest = trades.iter().filter_map(|row| row.timestamp).map(|ms| ms.0).max();
     for row in trades {
         let (symbol, native) = names(cx, row.instrument_name.as_deref());
@@ -647,6 +647,8 @@ mod tests {
         let found = testing::decode(&Deribit, &Query::new(Kind::Trade), 200, option).unwrap();
         assert_eq!(found[0]["data"], json!({"price": "0.05", "size": "0.1"}));
         assert_eq!(found[0]["symbol"], "BTC-USD.20241227.60000.C");
+        let alone = r#"{"instrument_name":"ETH_USDC","price":1,"amount":2}"#;
+        assert_eq!(testing::decode(&Deribit, &Query::new(Kind::Trade), 200, alone).unwrap()[0]["symbol"], "ETH-USDC");
     }
 
     #[test]

@@ -315,7 +315,9 @@ json::row! {
 }
 
 fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(), Judgement> {
-    let rows: Vec<CandleRow> = json::read_owned(json::exact(&answer.body))?;
+    let doc = json::exact(&answer.body);
+    let rows: Vec<CandleRow> =
+        if fields::is_row(&answer.body) { vec![json::read_owned(doc)?] } else { json::read_owned(doc)? };
     for row in &rows {
         let candle = Candle {
             start: times::millis("[0]", row.time.0)?,

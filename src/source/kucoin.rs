@@ -219,8 +219,9 @@ struct ListedSymbol {
 #[serde(rename_all = "camelCase")]
 struct TickerRow {
     symbol: Option<CompactString>,
-    #[serde(alias = "lastDealPrice", alias = "price")]
-    last: Option<Dec>,
+    /// Null in a market without trades.
+    #[serde(alias = "lastDealPrice", alias = "price", default, deserialize_with = "fields::present")]
+    last: Option<Option<Dec>>,
     /// Of the last trade; `level1` only.
     size: Option<Dec>,
     #[serde(alias = "bestBid")]
@@ -257,8 +258,9 @@ fn decode_tickers(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
             continue;
         }
         let last = match row.last {
-            Some(last) => last,
-            // A market that has never traded, among others.
+            Some(Some(last)) => last,
+            Some(None) => continue,
+            // The first API left the field out of a market that had never traded.
             None if data.list && row.symbol.is_some() => continue,
             None => return Err(Judgement::malformed("last: expected a decimal, found nothing")),
         };
@@ -328,9 +330,7 @@ json::row! {
 }
 
 fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
-    // A row alone starts with its time, a list of rows with another bracket.
-    let mut heads = answer.body.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let alone = heads.next() == Some(&b'[') && heads.next().is_some_and(|byte| matches!(byte, b'"' | b'0'..=b'9'));
+    let alone = fields::is_row(&answer.body);
     let rows: Vec<CandleRow> = if alone { vec![fields::read_mixed(&answer.body)?] } else { read(answer)? };
     for row in &rows {
         let candle = Candle {
@@ -522,6 +522,8 @@ mod tests {
         );
         let untraded = format!(r#"{{"code":"OK","data":[{{"symbol":"A-B","buy":1.5}},{body}]}}"#);
         assert_eq!(testing::decode(&Kucoin, &Query::new(Kind::Ticker), 200, &untraded).unwrap(), found);
+        let halted = r#"{"code":"200000","data":{"symbol":"A-B","last":null}}"#;
+        assert!(testing::decode(&Kucoin, &Query::new(Kind::Ticker), 200, halted).unwrap().is_empty());
     }
 
     #[test]

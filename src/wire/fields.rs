@@ -143,6 +143,20 @@ pub fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec
     Option::<Dec>::deserialize(deserializer)
 }
 
+/// A decimal that may be null, told apart from one that is missing (`None`, by `#[serde(default)]`).
+///
+/// # Errors
+/// When it is anything else.
+pub fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Dec>>, D::Error> {
+    Option::<Dec>::deserialize(deserializer).map(Some)
+}
+
+/// Whether the body is one row of values instead of a list of rows.
+pub fn is_row(body: &[u8]) -> bool {
+    let mut heads = body.iter().filter(|byte| !byte.is_ascii_whitespace());
+    heads.next() == Some(&b'[') && heads.next().is_some_and(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9'))
+}
+
 /// Reads a body whose decimals are strings in one form of it and number tokens in another.
 ///
 /// # Errors
@@ -220,6 +234,16 @@ mod tests {
         check(r#"{"id":7,"at":99999999999999999999}"#, "at");
         check(r#"{"id":7,"at":1,"bids":[["1"]]}"#, "bids[0]: expected size");
         check("17", "an object or a list");
+    }
+
+    #[test]
+    fn a_row_starts_with_a_value() {
+        let check = |body: &str, expected: bool| assert_eq!(is_row(body.as_bytes()), expected, "{body}");
+        check("[ 1,2]", true);
+        check("[\"1\"]", true);
+        check("[[1,2]]", false);
+        check("[]", false);
+        check("{\"a\":[1]}", false);
     }
 
     #[test]
