@@ -739,7 +739,8 @@ mod tests {
             let state = State::default();
             let cx = Context::new(&Deribit, query, &state, &credentials, "", testing::NOW).unwrap();
             let mut out = Batch::new(SPEC.id, testing::NOW);
-            let answer = Answer::new(200, SPEC.sample("last_trades.json").unwrap());
+            let body = SPEC.sample("last_trades.json").unwrap().replace("\"has_more\":false", "\"has_more\":true");
+            let answer = Answer::new(200, body);
             Deribit.decode(&cx, &answer, &mut out).unwrap()
         };
         let from = testing::NOW.saturating_sub(Duration::from_secs(200_000));
