@@ -2,16 +2,24 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod bars;
 mod binance;
+mod bitstamp;
 mod bybit;
 mod coinbase;
+mod coingecko;
+mod coinmarketcap;
+mod coins;
 mod contract;
+mod deribit;
+mod gemini;
 mod instruments;
 mod judge;
 mod kraken;
+mod kucoin;
 mod offline;
-pub mod planner;
 mod okx;
+pub mod planner;
 mod spec;
 #[cfg(test)]
 mod testing;
@@ -35,8 +43,19 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] =
-    &[&binance::Binance, &bybit::Bybit, &coinbase::Coinbase, &kraken::Kraken, &okx::Okx];
+pub static SOURCES: &[&dyn Source] = &[
+    &binance::Binance,
+    &bitstamp::Bitstamp,
+    &bybit::Bybit,
+    &coinbase::Coinbase,
+    &coingecko::CoinGecko,
+    &coinmarketcap::CoinMarketCap,
+    &deribit::Deribit,
+    &gemini::Gemini,
+    &kraken::Kraken,
+    &kucoin::Kucoin,
+    &okx::Okx,
+];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

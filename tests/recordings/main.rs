@@ -73,18 +73,30 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod bitstamp;
 mod bybit;
 mod coinbase;
+mod coingecko;
+mod coinmarketcap;
+mod deribit;
+mod gemini;
 mod instruments;
 mod kraken;
+mod kucoin;
 mod okx;
 
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
+    ("bitstamp", bitstamp::CASES, bitstamp::SKIPS),
     ("bybit", bybit::CASES, bybit::SKIPS),
     ("coinbase", coinbase::CASES, coinbase::SKIPS),
+    ("coingecko", coingecko::CASES, coingecko::SKIPS),
+    ("coinmarketcap", coinmarketcap::CASES, coinmarketcap::SKIPS),
+    ("deribit", deribit::CASES, deribit::SKIPS),
+    ("gemini", gemini::CASES, gemini::SKIPS),
     ("kraken", kraken::CASES, kraken::SKIPS),
+    ("kucoin", kucoin::CASES, kucoin::SKIPS),
     ("okx", okx::CASES, okx::SKIPS),
 ];
 
