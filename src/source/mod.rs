@@ -2,13 +2,17 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod alpha_vantage;
 mod binance;
+mod finnhub;
 mod instruments;
 mod judge;
+mod listing;
 mod offline;
 mod spec;
 #[cfg(test)]
 mod testing;
+mod yahoo_finance;
 
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
@@ -29,7 +33,8 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance];
+pub static SOURCES: &[&dyn Source] =
+    &[&alpha_vantage::AlphaVantage, &binance::Binance, &finnhub::Finnhub, &yahoo_finance::YahooFinance];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

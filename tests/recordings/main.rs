@@ -72,10 +72,19 @@ fn expand(token: &str) -> String {
     format!("{sign}{body}")
 }
 
+mod alpha_vantage;
 mod binance;
+mod finnhub;
+mod rows;
+mod yahoo_finance;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] = &[("binance", binance::CASES, binance::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("alpha_vantage", alpha_vantage::CASES, alpha_vantage::SKIPS),
+    ("binance", binance::CASES, binance::SKIPS),
+    ("finnhub", finnhub::CASES, finnhub::SKIPS),
+    ("yahoo_finance", yahoo_finance::CASES, yahoo_finance::SKIPS),
+];
 
 #[test]
 fn recordings_decode_exactly() {
