@@ -8,6 +8,7 @@ mod finnhub;
 mod instruments;
 mod judge;
 mod listing;
+mod newsapi;
 mod offline;
 mod spec;
 #[cfg(test)]
@@ -33,8 +34,13 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] =
-    &[&alpha_vantage::AlphaVantage, &binance::Binance, &finnhub::Finnhub, &yahoo_finance::YahooFinance];
+pub static SOURCES: &[&dyn Source] = &[
+    &alpha_vantage::AlphaVantage,
+    &binance::Binance,
+    &finnhub::Finnhub,
+    &newsapi::NewsApi,
+    &yahoo_finance::YahooFinance,
+];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

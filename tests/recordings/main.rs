@@ -75,6 +75,7 @@ fn expand(token: &str) -> String {
 mod alpha_vantage;
 mod binance;
 mod finnhub;
+mod newsapi;
 mod rows;
 mod yahoo_finance;
 
@@ -83,6 +84,7 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("alpha_vantage", alpha_vantage::CASES, alpha_vantage::SKIPS),
     ("binance", binance::CASES, binance::SKIPS),
     ("finnhub", finnhub::CASES, finnhub::SKIPS),
+    ("newsapi", newsapi::CASES, newsapi::SKIPS),
     ("yahoo_finance", yahoo_finance::CASES, yahoo_finance::SKIPS),
 ];
 
