@@ -13,6 +13,7 @@ mod offline;
 mod spec;
 #[cfg(test)]
 mod testing;
+mod tiingo;
 mod yahoo_finance;
 
 pub use instruments::{Instrument, Instruments};
@@ -39,6 +40,7 @@ pub static SOURCES: &[&dyn Source] = &[
     &binance::Binance,
     &finnhub::Finnhub,
     &newsapi::NewsApi,
+    &tiingo::Tiingo,
     &yahoo_finance::YahooFinance,
 ];
 

@@ -77,6 +77,7 @@ mod binance;
 mod finnhub;
 mod newsapi;
 mod rows;
+mod tiingo;
 mod yahoo_finance;
 
 /// Every source's table.
@@ -85,6 +86,7 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
     ("finnhub", finnhub::CASES, finnhub::SKIPS),
     ("newsapi", newsapi::CASES, newsapi::SKIPS),
+    ("tiingo", tiingo::CASES, tiingo::SKIPS),
     ("yahoo_finance", yahoo_finance::CASES, yahoo_finance::SKIPS),
 ];
 
