@@ -5,6 +5,7 @@
 mod alpha_vantage;
 mod binance;
 mod finnhub;
+mod fmp;
 mod instruments;
 mod judge;
 mod listing;
@@ -39,6 +40,7 @@ pub static SOURCES: &[&dyn Source] = &[
     &alpha_vantage::AlphaVantage,
     &binance::Binance,
     &finnhub::Finnhub,
+    &fmp::Fmp,
     &newsapi::NewsApi,
     &tiingo::Tiingo,
     &yahoo_finance::YahooFinance,

@@ -75,6 +75,7 @@ fn expand(token: &str) -> String {
 mod alpha_vantage;
 mod binance;
 mod finnhub;
+mod fmp;
 mod newsapi;
 mod rows;
 mod tiingo;
@@ -85,6 +86,7 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("alpha_vantage", alpha_vantage::CASES, alpha_vantage::SKIPS),
     ("binance", binance::CASES, binance::SKIPS),
     ("finnhub", finnhub::CASES, finnhub::SKIPS),
+    ("fmp", fmp::CASES, fmp::SKIPS),
     ("newsapi", newsapi::CASES, newsapi::SKIPS),
     ("tiingo", tiingo::CASES, tiingo::SKIPS),
     ("yahoo_finance", yahoo_finance::CASES, yahoo_finance::SKIPS),
