@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use crate::model::{
     Bar, Data, Interval, IntervalUnit, Judgement, Kind, Native, Rate, SourceId, Symbol, Ticker, Verdict,
 };
-use crate::source::listing;
+use crate::source::listing::{self, names};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
@@ -149,7 +149,7 @@ fn decode_quote(cx: &Context<'_>, path: &str, quote: &Object, out: &mut Batch) -
     };
     let day = quote.text(path, "latest trading day")?;
     let ts_event = day.map(|day| times::local("latest trading day", day, &TimeZone::UTC)).transpose()?;
-    let (symbol, native) = names(cx, quote.text(path, "symbol")?.map(CompactString::from));
+    let (symbol, native) = names(cx, quote.text(path, "symbol")?, symbol_by_rule);
     out.push(symbol, native, ts_event, Data::Ticker(Box::new(ticker)));
     Ok(())
 }
@@ -175,7 +175,7 @@ fn decode_rate(cx: &Context<'_>, body: &Object, out: &mut Batch) -> Result<(), J
         let date = refreshed.and_then(|text| text.split([' ', 'T']).next()).map(CompactString::from);
         Data::Rate(Rate { base: base.into(), quote: quote.into(), value, date })
     };
-    let (symbol, native) = names(cx, Some(format_compact!("{base}/{quote}")));
+    let (symbol, native) = names(cx, Some(&format_compact!("{base}/{quote}")), symbol_by_rule);
     out.push(symbol, native, ts_event, data);
     Ok(())
 }
@@ -195,7 +195,7 @@ fn decode_series(cx: &Context<'_>, answer: &Answer, body: &Object, out: &mut Bat
             _ => None,
         },
     };
-    let (symbol, native) = names(cx, native);
+    let (symbol, native) = names(cx, native.as_deref(), symbol_by_rule);
     let zone = zone_of("Meta Data", meta)?;
     let interval = interval_of(path).or(cx.query.interval);
     for (time, row) in rows.objects(path) {
@@ -258,20 +258,12 @@ fn interval_of(name: &str) -> Option<Interval> {
         .next()
 }
 
-/// The names of what the body calls `native`; the query's where the body has none.
-fn names(cx: &Context<'_>, native: Option<CompactString>) -> (Option<Symbol>, Option<Native>) {
-    match (native, cx.only()) {
-        (Some(native), _) => {
-            let by_rule = || match native.split_once('/') {
-                Some((base, quote)) => Symbol::from_pair(base, quote),
-                // The provider takes both spellings of a share class.
-                None => Symbol::new(listing::dotted(&native).unwrap_or_else(|| native.to_string())),
-            };
-            (Some(cx.symbol_of(&native).unwrap_or_else(by_rule)), Some(Native::new(&native)))
-        }
-        (None, Some((symbol, native))) => (Some(symbol.clone()), Some(native.clone())),
-        (None, None) => (None, None),
-    }
+/// A pair by its two fields; the provider takes both spellings of a share class.
+fn symbol_by_rule(native: &str) -> Option<Symbol> {
+    Some(match native.split_once('/') {
+        Some((base, quote)) => Symbol::from_pair(base, quote),
+        None => Symbol::new(listing::dotted(native).unwrap_or_else(|| native.to_owned())),
+    })
 }
 
 /// Judges the notices that stand in place of data, in the order in which they exclude each other.

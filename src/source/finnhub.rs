@@ -10,13 +10,12 @@ use serde::Deserialize;
 use crate::model::{
     Bar, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, News, SourceId, Symbol, Ticker, TimeRange, Verdict,
 };
-use crate::source::listing;
+use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
     State, Tier, Window, WindowShape, by_status,
 };
-use crate::time::UnixNanos;
 use crate::wire::json::Int;
 use crate::wire::{Answer, Request, json, times};
 
@@ -52,7 +51,7 @@ impl Source for Finnhub {
                 Request::get("/news").param("category", "general").param_opt("minId", cx.query.cursor.as_ref())
             }
             Kind::News => {
-                let span = cx.query.range.unwrap_or(TimeRange { from: back(cx.now, NEWS_SPAN), to: cx.now });
+                let span = cx.query.range.unwrap_or(TimeRange { from: cx.now.saturating_sub(NEWS_SPAN), to: cx.now });
                 Request::get("/company-news")
                     .param("symbol", cx.only_native()?)
                     .param("from", times::date(span.from))
@@ -112,16 +111,13 @@ fn candles(cx: &Context<'_>) -> Result<Request, Judgement> {
     };
     let length = interval.duration().unwrap_or(MONTH);
     let rows = cx.query.limit.unwrap_or(ROWS).clamp(1, ROWS_MAX);
-    let span = cx.query.range.unwrap_or(TimeRange { from: back(cx.now, length.saturating_mul(rows)), to: cx.now });
+    let span =
+        cx.query.range.unwrap_or(TimeRange { from: cx.now.saturating_sub(length.saturating_mul(rows)), to: cx.now });
     Ok(Request::get(path)
         .param("symbol", native)
         .param("resolution", resolution)
         .param("from", span.from.as_secs())
         .param("to", span.to.as_secs()))
-}
-
-fn back(now: UnixNanos, by: Duration) -> UnixNanos {
-    UnixNanos::from_secs((now.as_secs() - by.as_secs() as i64).max(0)).unwrap_or(UnixNanos::EPOCH)
 }
 
 #[derive(Deserialize)]
@@ -157,7 +153,7 @@ fn decode_quote(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Ju
         ..Ticker::default()
     };
     let ts_event = quote.t.filter(|at| at.0 != 0).map(|at| times::secs("t", at.0)).transpose()?;
-    let (symbol, native) = names(cx, None);
+    let (symbol, native) = names(cx, None, symbol_by_rule);
     out.push(symbol, native, ts_event, Data::Ticker(Box::new(ticker)));
     Ok(())
 }
@@ -184,12 +180,12 @@ fn decode_candles(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
     }
     let starts =
         candles.t.as_deref().ok_or_else(|| Judgement::malformed("t: expected a list of times, found nothing"))?;
-    let open = column("o", candles.o.as_deref(), starts.len())?;
-    let high = column("h", candles.h.as_deref(), starts.len())?;
-    let low = column("l", candles.l.as_deref(), starts.len())?;
-    let close = column("c", candles.c.as_deref(), starts.len())?;
-    let volume = candles.v.as_deref().map(|rows| column("v", Some(rows), starts.len())).transpose()?;
-    let (symbol, native) = names(cx, None);
+    let open = json::column("o", candles.o.as_deref(), starts.len())?;
+    let high = json::column("h", candles.h.as_deref(), starts.len())?;
+    let low = json::column("l", candles.l.as_deref(), starts.len())?;
+    let close = json::column("c", candles.c.as_deref(), starts.len())?;
+    let volume = candles.v.as_deref().map(|rows| json::column("v", Some(rows), starts.len())).transpose()?;
+    let (symbol, native) = names(cx, None, symbol_by_rule);
     for (at, start) in starts.iter().enumerate() {
         let (Some(open), Some(high), Some(low), Some(close)) = (open[at], high[at], low[at], close[at]) else {
             continue;
@@ -215,15 +211,6 @@ fn decode_candles(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
         out.push(symbol.clone(), native.clone(), ts_event, Data::Bar(Box::new(bar)));
     }
     Ok(())
-}
-
-fn column<'a>(name: &str, rows: Option<&'a [Option<Dec>]>, len: usize) -> Result<&'a [Option<Dec>], Judgement> {
-    match rows {
-        Some(rows) if rows.len() == len => Ok(rows),
-        rows => {
-            Err(Judgement::malformed(format!("{name}: expected {len} values, found {}", rows.map_or(0, <[_]>::len))))
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -266,23 +253,10 @@ fn decode_news(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Jud
         }
         let ts_event = article.datetime.filter(|at| *at != 0).map(|at| times::secs("datetime", at)).transpose()?;
         let only = if let [one] = related.as_slice() { Some(*one) } else { None };
-        let (symbol, native) = names(cx, only);
+        let (symbol, native) = names(cx, only, symbol_by_rule);
         out.push(symbol, native, ts_event, Data::News(Box::new(news)));
     }
     Ok(())
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
-}
-
-/// The names of what the body calls `native`; the query's where the body has none.
-fn names(cx: &Context<'_>, native: Option<&str>) -> (Option<Symbol>, Option<Native>) {
-    match (native, cx.only()) {
-        (Some(native), _) => (cx.symbol_of(native).or_else(|| symbol_by_rule(native)), Some(Native::new(native))),
-        (None, Some((symbol, native))) => (Some(symbol.clone()), Some(native.clone())),
-        (None, None) => (None, None),
-    }
 }
 
 /// Names with a venue are split only where they carry a separator: `OANDA:EUR_USD`.

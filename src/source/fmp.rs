@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::model::{
     Bar, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, News, SourceId, Symbol, Ticker, TimeRange, Verdict,
 };
-use crate::source::listing;
+use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
     Window, WindowShape, by_status,
 };
-use crate::time::UnixNanos;
 use crate::wire::json::Int;
 use crate::wire::{Answer, Request, json, times};
 
@@ -106,15 +105,12 @@ fn bars(cx: &Context<'_>) -> Result<Request, Judgement> {
     };
     let length = interval.duration().unwrap_or(DAY);
     let rows = cx.query.limit.unwrap_or(ROWS).clamp(1, ROWS_MAX);
-    let span = cx.query.range.unwrap_or(TimeRange { from: back(cx.now, length.saturating_mul(rows)), to: cx.now });
+    let span =
+        cx.query.range.unwrap_or(TimeRange { from: cx.now.saturating_sub(length.saturating_mul(rows)), to: cx.now });
     Ok(Request::get(format!("/stable/{word}"))
         .param("symbol", cx.only_native()?)
         .param("from", times::date(span.from))
         .param("to", times::date(span.to)))
-}
-
-fn back(now: UnixNanos, by: Duration) -> UnixNanos {
-    UnixNanos::from_secs((now.as_secs() - by.as_secs() as i64).max(0)).unwrap_or(UnixNanos::EPOCH)
 }
 
 fn news_limit(cx: &Context<'_>) -> u32 {
@@ -174,13 +170,13 @@ struct PriceRow {
     symbol: Option<CompactString>,
     /// A date, or a wall time in New York.
     date: CompactString,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     open: Option<Dec>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     high: Option<Dec>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     low: Option<Dec>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     close: Option<Dec>,
     volume: Option<Dec>,
 }
@@ -190,11 +186,6 @@ struct PriceRow {
 struct History {
     symbol: Option<CompactString>,
     historical: Vec<PriceRow>,
-}
-
-/// With a function of its own a field is required, though it may be null.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec>, D::Error> {
-    Option::deserialize(deserializer)
 }
 
 fn history_of(answer: &Answer) -> Result<Option<History>, Judgement> {
@@ -239,7 +230,7 @@ fn push_bars(
             closed,
             volume_unit: None,
         };
-        let (symbol, native) = names(cx, row.symbol.as_deref().or(outer));
+        let (symbol, native) = names(cx, row.symbol.as_deref().or(outer), equity);
         let ts_event = if closed == Some(true) { end } else { Some(start) };
         out.push(symbol, native, ts_event, Data::Bar(Box::new(bar)));
     }
@@ -263,7 +254,6 @@ fn decode_news(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<usize, 
     let articles: Vec<Article> = json::plain(body).read()?;
     let rows = articles.len();
     let new_york = times::zone("publishedDate", NEW_YORK)?;
-    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     for (at, article) in articles.into_iter().enumerate() {
         let about = article.symbol.filter(|symbol| !symbol.is_empty());
         let news = News {
@@ -281,19 +271,10 @@ fn decode_news(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<usize, 
         }
         let ts_event =
             article.published_date.map(|text| times::local("publishedDate", &text, &new_york)).transpose()?;
-        let (symbol, native) = names(cx, about.as_deref());
+        let (symbol, native) = names(cx, about.as_deref(), equity);
         out.push(symbol, native, ts_event, Data::News(Box::new(news)));
     }
     Ok(rows)
-}
-
-/// The names of what the body calls `native`; the query's where the body has none.
-fn names(cx: &Context<'_>, native: Option<&str>) -> (Option<Symbol>, Option<Native>) {
-    match (native, cx.only()) {
-        (Some(native), _) => (cx.symbol_of(native).or_else(|| equity(native)), Some(Native::new(native))),
-        (None, Some((symbol, native))) => (Some(symbol.clone()), Some(native.clone())),
-        (None, None) => (None, None),
-    }
 }
 
 /// The canonical name of an equity or index. Longer names without a separator may be pairs, which have none here.
@@ -452,6 +433,7 @@ mod tests {
     use super::*;
     use crate::model::Query;
     use crate::source::testing;
+    use crate::time::UnixNanos;
 
     fn apple(kind: Kind) -> Query {
         Query::new(kind).symbol("AAPL")

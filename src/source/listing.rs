@@ -1,5 +1,26 @@
-//! Rules over names and messages that several sources share: which codes are currencies, how share classes are written,
-//! and the masking of keys that providers repeat. Pure functions of text.
+//! Rules over names and texts that several sources share: which codes are currencies, how share classes are written, whose
+//! name a record carries, and the masking of keys that providers repeat. Pure functions.
+
+use crate::model::{Native, Symbol};
+use crate::source::Context;
+
+/// The names of what the body calls `native`: the query's symbol where it asked for that name, else the instrument
+/// list's, else the one `rule` gives. Where the body names nothing, the names of the only symbol asked about.
+pub fn names(
+    cx: &Context<'_>,
+    native: Option<&str>,
+    rule: impl FnOnce(&str) -> Option<Symbol>,
+) -> (Option<Symbol>, Option<Native>) {
+    match native {
+        Some(native) => (cx.symbol_of(native).or_else(|| rule(native)), Some(Native::new(native))),
+        None => cx.only().map(|(symbol, native)| (symbol.clone(), native.clone())).unzip(),
+    }
+}
+
+/// A text unless it is empty: an empty headline or summary is none.
+pub fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
 
 /// Whether `code` is a currency of ISO 4217 or a precious metal quoted like one: tells a pair of currencies from one of
 /// crypto assets where a provider serves both under different names.

@@ -8,7 +8,7 @@ use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 
 use crate::model::{Data, Judgement, Kind, Native, News, SourceId, Symbol, Verdict};
-use crate::source::listing;
+use crate::source::listing::{self, filled};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
@@ -141,10 +141,6 @@ fn push(cx: &Context<'_>, at: usize, article: Article, out: &mut Batch) -> Resul
     let (symbol, native) = cx.only().unzip();
     out.push(symbol.cloned(), native.cloned(), ts_event, Data::News(Box::new(news)));
     Ok(())
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
 }
 
 fn page_size(cx: &Context<'_>) -> u32 {

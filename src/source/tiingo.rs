@@ -14,7 +14,6 @@ use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
     Window, WindowShape, by_status,
 };
-use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, request, times};
 
 mod read;
@@ -147,16 +146,13 @@ fn bars(cx: &Context<'_>) -> Result<Request, Judgement> {
     };
     let length = interval.duration().unwrap_or(MONTH);
     let rows = cx.query.limit.unwrap_or(ROWS).clamp(1, ROWS_MAX);
-    let span = cx.query.range.unwrap_or(TimeRange { from: back(cx.now, length.saturating_mul(rows)), to: cx.now });
+    let span =
+        cx.query.range.unwrap_or(TimeRange { from: cx.now.saturating_sub(length.saturating_mul(rows)), to: cx.now });
     Ok(request.param("startDate", times::date(span.from)).param("endDate", times::date(span.to)))
 }
 
 fn is_intraday(interval: Interval) -> bool {
     matches!(interval.unit(), IntervalUnit::Second | IntervalUnit::Minute | IntervalUnit::Hour)
-}
-
-fn back(now: UnixNanos, by: Duration) -> UnixNanos {
-    UnixNanos::from_secs((now.as_secs() - by.as_secs() as i64).max(0)).unwrap_or(UnixNanos::EPOCH)
 }
 
 fn news_limit(cx: &Context<'_>) -> u32 {

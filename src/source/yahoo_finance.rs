@@ -198,17 +198,6 @@ fn bars(cx: &Context<'_>) -> Result<Request, Judgement> {
     })
 }
 
-/// The names of what the body calls `native`; the query's where the body has none.
-fn names(cx: &Context<'_>, native: Option<&str>, class: Option<&str>) -> (Option<Symbol>, Option<Native>) {
-    match (native, cx.only()) {
-        (Some(native), _) => {
-            (cx.symbol_of(native).or_else(|| symbol_by_rule(native, class)), Some(Native::new(native)))
-        }
-        (None, Some((symbol, native))) => (Some(symbol.clone()), Some(native.clone())),
-        (None, None) => (None, None),
-    }
-}
-
 /// The canonical name by the provider's separators; `class` is its word for the sort of instrument. Continuous futures
 /// and option codes have none.
 fn symbol_by_rule(native: &str, class: Option<&str>) -> Option<Symbol> {

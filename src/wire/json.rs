@@ -91,6 +91,28 @@ fn integer(text: &str) -> Option<i64> {
     (value.mantissa() % unit == 0).then(|| i64::try_from(value.mantissa() / unit).ok()).flatten()
 }
 
+/// For `deserialize_with`: a field that has to be there, though it may be null. A derived `Option` may be missing too.
+///
+/// # Errors
+/// As `T`'s own reading.
+pub fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// One of several parallel columns: `rows` when it has `len` values.
+///
+/// # Errors
+/// A `malformed` judgement that names `path` when it is missing or of another length.
+pub fn column<'a, T>(path: &str, rows: Option<&'a [T]>, len: usize) -> Result<&'a [T], Judgement> {
+    match rows {
+        Some(rows) if rows.len() == len => Ok(rows),
+        rows => {
+            let found = rows.map_or(0, <[T]>::len);
+            Err(Judgement::malformed(format!("{path}: expected {len} values, found {found}")))
+        }
+    }
+}
+
 /// Whether the body's first value is an array: how forms that differ in that alone are told apart.
 pub fn is_array(body: &[u8]) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')

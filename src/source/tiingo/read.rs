@@ -3,10 +3,11 @@
 
 use compact_str::{CompactString, format_compact};
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::model::{Bar, Data, Dec, Judgement, Native, News, Symbol, Ticker};
-use crate::source::{Batch, Context, listing};
+use crate::source::listing::{self, filled, names};
+use crate::source::{Batch, Context};
 use crate::time::UnixNanos;
 use crate::wire::json::Int;
 use crate::wire::{Answer, json, times};
@@ -61,7 +62,9 @@ pub(super) fn tickers(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<
         if row.date.is_some() && Some(at) != last_day {
             continue;
         }
-        let (symbol, native) = names(cx, row.ticker.as_deref(), pair(&row.base_currency, &row.quote_currency));
+        let (symbol, native) = names(cx, row.ticker.as_deref(), |native| {
+            pair(&row.base_currency, &row.quote_currency).or_else(|| equity(native).map(Symbol::new))
+        });
         for best in row.top_of_book_data.iter().flatten() {
             let at = best.last_sale_timestamp.as_ref().or(best.quote_timestamp.as_ref());
             let ticker = Ticker {
@@ -115,13 +118,13 @@ struct PriceRow {
     date: CompactString,
     /// Of currencies alone.
     ticker: Option<CompactString>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     open: Option<Dec>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     high: Option<Dec>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     low: Option<Dec>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "json::nullable")]
     close: Option<Dec>,
     volume: Option<Dec>,
     volume_notional: Option<Dec>,
@@ -137,17 +140,12 @@ struct PairPrices {
     price_data: Vec<PriceRow>,
 }
 
-/// With a function of its own a field is required, though it may be null.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec>, D::Error> {
-    Option::deserialize(deserializer)
-}
-
 pub(super) fn bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(), Judgement> {
     if memchr::memmem::find(&answer.body, b"\"priceData\"").is_some() {
         let pairs: Vec<PairPrices> = json::exact(&answer.body).read()?;
         for prices in &pairs {
             let (symbol, native) =
-                names(cx, prices.ticker.as_deref(), pair(&prices.base_currency, &prices.quote_currency));
+                names(cx, prices.ticker.as_deref(), |_| pair(&prices.base_currency, &prices.quote_currency));
             for row in &prices.price_data {
                 push_bar(cx, row, (symbol.clone(), native.clone()), answer.ts_recv, out)?;
             }
@@ -156,11 +154,8 @@ pub(super) fn bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result
     }
     let rows: Vec<PriceRow> = json::exact(&answer.body).read()?;
     for row in &rows {
-        let names = match (&row.ticker, cx.only()) {
-            // Currencies are named without a separator: only the query or the instrument list knows them.
-            (Some(native), _) => (cx.symbol_of(native), Some(Native::new(native))),
-            (None, only) => only.map(|(symbol, native)| (symbol.clone(), native.clone())).unzip(),
-        };
+        // Currencies are named without a separator: only the query or the instrument list knows them.
+        let names = names(cx, row.ticker.as_deref(), |_| None);
         push_bar(cx, row, names, answer.ts_recv, out)?;
     }
     Ok(())
@@ -218,7 +213,6 @@ struct Article {
 pub(super) fn news(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<usize, Judgement> {
     let articles: Vec<Article> = json::plain(body).read()?;
     let rows = articles.len();
-    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     for (at, article) in articles.into_iter().enumerate() {
         let tickers = article.tickers.unwrap_or_default();
         let news = News {
@@ -240,18 +234,6 @@ pub(super) fn news(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<usi
         out.push(symbol.cloned(), native.cloned(), ts_event, Data::News(Box::new(news)));
     }
     Ok(rows)
-}
-
-/// The names of what the body calls `native`; the query's where the body has none.
-fn names(cx: &Context<'_>, native: Option<&str>, pair: Option<Symbol>) -> (Option<Symbol>, Option<Native>) {
-    match (native, cx.only()) {
-        (Some(native), _) => {
-            let symbol = cx.symbol_of(native).or(pair).or_else(|| equity(native).map(Symbol::new));
-            (symbol, Some(Native::new(native)))
-        }
-        (None, Some((symbol, native))) => (Some(symbol.clone()), Some(native.clone())),
-        (None, None) => (pair, None),
-    }
 }
 
 fn pair(base: &Option<CompactString>, quote: &Option<CompactString>) -> Option<Symbol> {

@@ -4,12 +4,13 @@
 use compact_str::CompactString;
 use serde::Deserialize;
 
-use super::{INTERVALS, names};
+use super::{INTERVALS, symbol_by_rule};
 use crate::model::{Bar, Data, Dec, Interval, Judgement, Ticker, VolumeUnit};
+use crate::source::listing::names;
 use crate::source::{Batch, Context};
 use crate::time::UnixNanos;
 use crate::wire::json::Int;
-use crate::wire::{Answer, times};
+use crate::wire::{Answer, json, times};
 
 /// What the market data endpoints send: each under its own name, an error under it or under `finance`.
 #[derive(Deserialize)]
@@ -148,7 +149,8 @@ pub(super) fn decode_tickers(cx: &Context<'_>, body: &Body, out: &mut Batch) -> 
         ..Ticker::default()
     };
     let ts_event = meta.regular_market_time.map(|at| times::secs("regularMarketTime", at.0)).transpose()?;
-    let (symbol, native) = names(cx, meta.symbol.as_deref(), meta.instrument_type.as_deref());
+    let (symbol, native) =
+        names(cx, meta.symbol.as_deref(), |native| symbol_by_rule(native, meta.instrument_type.as_deref()));
     out.push(symbol, native, ts_event, Data::Ticker(Box::new(ticker)));
     Ok(())
 }
@@ -173,7 +175,7 @@ fn push_quote(cx: &Context<'_>, row: &Quote, out: &mut Batch) -> Result<(), Judg
         ..Ticker::default()
     };
     let ts_event = row.regular_market_time.map(|at| times::secs("regularMarketTime", at.0)).transpose()?;
-    let (symbol, native) = names(cx, Some(&row.symbol), row.quote_type.as_deref());
+    let (symbol, native) = names(cx, Some(&row.symbol), |native| symbol_by_rule(native, row.quote_type.as_deref()));
     out.push(symbol, native, ts_event, Data::Ticker(Box::new(ticker)));
     Ok(())
 }
@@ -188,13 +190,16 @@ pub(super) fn decode_bars(cx: &Context<'_>, answer: &Answer, body: &Body, out: &
     let columns = columns.ok_or_else(|| {
         Judgement::malformed("chart.result[0].indicators.quote: expected columns of prices, found none")
     })?;
+    let column =
+        |name: &str, rows, len| json::column(&format!("chart.result[0].indicators.quote[0].{name}"), rows, len);
     let open = column("open", columns.open.as_deref(), stamps.len())?;
     let high = column("high", columns.high.as_deref(), stamps.len())?;
     let low = column("low", columns.low.as_deref(), stamps.len())?;
     let close = column("close", columns.close.as_deref(), stamps.len())?;
     let volume = columns.volume.as_deref().map(|rows| column("volume", Some(rows), stamps.len())).transpose()?;
     let interval = chart.meta.data_granularity.as_deref().and_then(granularity).or(cx.query.interval);
-    let (symbol, native) = names(cx, chart.meta.symbol.as_deref(), chart.meta.instrument_type.as_deref());
+    let (symbol, native) =
+        names(cx, chart.meta.symbol.as_deref(), |native| symbol_by_rule(native, chart.meta.instrument_type.as_deref()));
     for (at, stamp) in stamps.iter().enumerate() {
         let (Some(open), Some(high), Some(low), Some(close)) = (open[at], high[at], low[at], close[at]) else {
             continue;
@@ -232,16 +237,6 @@ impl Meta {
         let (Some(last), Some(session)) = (self.regular_market_time, session) else { return false };
         let in_bar = start.as_secs() <= last.0 && last.0 < end.as_secs();
         in_bar && session.start <= last && last < session.end
-    }
-}
-
-fn column<'a>(name: &str, rows: Option<&'a [Option<Dec>]>, len: usize) -> Result<&'a [Option<Dec>], Judgement> {
-    match rows {
-        Some(rows) if rows.len() == len => Ok(rows),
-        rows => Err(Judgement::malformed(format!(
-            "chart.result[0].indicators.quote[0].{name}: expected {len} values, found {}",
-            rows.map_or(0, <[_]>::len)
-        ))),
     }
 }
 

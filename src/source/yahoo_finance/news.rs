@@ -3,8 +3,9 @@
 use compact_str::CompactString;
 use serde::Deserialize;
 
-use super::{names, symbol_by_rule};
+use super::symbol_by_rule;
 use crate::model::{Data, Judgement, News};
+use crate::source::listing::{filled, names};
 use crate::source::{Batch, Context};
 use crate::time::UnixNanos;
 use crate::wire::{json, times};
@@ -131,13 +132,9 @@ fn push_news(
     if news.headline.is_none() && news.url.is_none() {
         return Err(Judgement::malformed(format!("{path}: expected a headline or an address, found neither")));
     }
-    let (symbol, native) = names(cx, None, None);
+    let (symbol, native) = names(cx, None, |_| None);
     out.push(symbol, native, ts_event, Data::News(Box::new(news)));
     Ok(())
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
 }
 
 /// Canonical names of the instruments an article is about; those without a rule are left out.
