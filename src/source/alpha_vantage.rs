@@ -1,4 +1,4 @@
-//! Alpha Vantage. Facts: alphavantage.co/documentation, state of 2026-07-21. Every answer comes under HTTP 200: the names
+//! Alpha Vantage. Facts: alphavantage.co/documentation, and recorded answers. Every answer comes under HTTP 200: the names
 //! at the top of the body tell data from notices. Names are numbered and the numbers differ by function, so fields are
 //! found by the words after the number; `tree` holds that reading. Invariant: a notice never becomes an empty series.
 
@@ -371,7 +371,7 @@ static SPEC: Spec = Spec {
     ),
     routes: include_str!("samples/alpha_vantage/routes.toml"),
     evidence: Evidence::Recorded,
-    quota_docs: "25 requests a day, about one a second (alphavantage.co/support and premium pages; 2026-07-21)",
+    quota_docs: "25 requests a day and key (the notice in its answers, 2026-11-25); about one a second is reported by clients",
 };
 
 const KIND: KindSpec = KindSpec {

@@ -1,4 +1,4 @@
-//! Finnhub. Facts: finnhub.io/docs/api (quote, stock/candle, company-news, news, rate limit), state of 2026-07-21.
+//! Finnhub. Facts: finnhub.io/docs/api (quote, stock/candle, company-news, news, rate limit), and recorded answers.
 //! Prices are number tokens and keep their digits; times are integer seconds. A quote and a candle name no instrument, so
 //! names come from the query. Invariant: the quote of zeros that stands for an unknown symbol never becomes a price.
 
@@ -45,14 +45,14 @@ impl Source for Finnhub {
     fn request(&self, cx: &Context<'_>) -> Result<Request, Judgement> {
         let key = cx.secret(KEY)?;
         let request = match cx.query.kind {
-            Kind::Ticker => Request::get("/quote").param("symbol", cx.only_native()?),
+            Kind::Ticker => Request::get("/api/v1/quote").param("symbol", cx.only_native()?),
             Kind::Bar => candles(cx)?,
             Kind::News if cx.natives.is_empty() => {
-                Request::get("/news").param("category", "general").param_opt("minId", cx.query.cursor.as_ref())
+                Request::get("/api/v1/news").param("category", "general").param_opt("minId", cx.query.cursor.as_ref())
             }
             Kind::News => {
                 let span = cx.query.range.unwrap_or(TimeRange { from: cx.now.saturating_sub(NEWS_SPAN), to: cx.now });
-                Request::get("/company-news")
+                Request::get("/api/v1/company-news")
                     .param("symbol", cx.only_native()?)
                     .param("from", times::date(span.from))
                     .param("to", times::date(span.to))
@@ -105,9 +105,9 @@ fn candles(cx: &Context<'_>) -> Result<Request, Judgement> {
     };
     let native = cx.only_native()?;
     let path = match native.split_once(':') {
-        Some(("OANDA", _)) => "/forex/candle",
-        Some(_) => "/crypto/candle",
-        None => "/stock/candle",
+        Some(("OANDA", _)) => "/api/v1/forex/candle",
+        Some(_) => "/api/v1/crypto/candle",
+        None => "/api/v1/stock/candle",
     };
     let length = interval.duration().unwrap_or(MONTH);
     let rows = cx.query.limit.unwrap_or(ROWS).clamp(1, ROWS_MAX);
@@ -330,7 +330,7 @@ const BURST: Window = Window { bucket: "", limit: 30, per: Duration::from_secs(1
 static SPEC: Spec = Spec {
     id: SourceId("finnhub"),
     title: "Finnhub",
-    bases: &[Base { name: "api", url: "https://finnhub.io/api/v1" }],
+    bases: &[Base { name: "api", url: "https://finnhub.io" }],
     kinds: &[
         KIND,
         KindSpec {
@@ -374,7 +374,7 @@ static SPEC: Spec = Spec {
     samples: samples!("finnhub", "company_news.json", "error_401.json", "quote.json", "stock_candle.json"),
     routes: include_str!("samples/finnhub/routes.toml"),
     evidence: Evidence::Recorded,
-    quota_docs: "60 calls a minute on the free plan, 30 a second on every plan (finnhub.io/docs/api/rate-limit; 2026-07-21)",
+    quota_docs: "60 calls a minute on the free plan, 30 a second on every plan (finnhub.io/docs/api/rate-limit, as quoted by clients, 2026-11-25); 300 a minute of paid plans is unverified",
 };
 
 const KIND: KindSpec = KindSpec {
@@ -474,17 +474,17 @@ mod tests {
     #[test]
     fn requests_carry_the_key_in_a_header() {
         let target = |query: &Query| testing::request(&Finnhub, query).unwrap().target().to_owned();
-        assert_eq!(target(&Query::new(Kind::Ticker).symbol("BRK.B")), "/quote?symbol=BRK.B");
+        assert_eq!(target(&Query::new(Kind::Ticker).symbol("BRK.B")), "/api/v1/quote?symbol=BRK.B");
         assert_eq!(
             target(&Query::new(Kind::Bar).symbol("EUR-USD").interval(Interval::MINUTE).limit(2)),
-            "/forex/candle?symbol=OANDA:EUR_USD&resolution=1&from=1767322925&to=1767323045"
+            "/api/v1/forex/candle?symbol=OANDA:EUR_USD&resolution=1&from=1767322925&to=1767323045"
         );
         assert_eq!(
             target(&Query::new(Kind::Bar).symbol("BTC-USDT").limit(1)),
-            "/crypto/candle?symbol=BINANCE:BTCUSDT&resolution=D&from=1767236645&to=1767323045"
+            "/api/v1/crypto/candle?symbol=BINANCE:BTCUSDT&resolution=D&from=1767236645&to=1767323045"
         );
-        assert_eq!(target(&apple(Kind::News)), "/company-news?symbol=AAPL&from=2025-12-26&to=2026-01-02");
-        assert_eq!(target(&Query::new(Kind::News).cursor("7")), "/news?category=general&minId=7");
+        assert_eq!(target(&apple(Kind::News)), "/api/v1/company-news?symbol=AAPL&from=2025-12-26&to=2026-01-02");
+        assert_eq!(target(&Query::new(Kind::News).cursor("7")), "/api/v1/news?category=general&minId=7");
         let request = testing::request(&Finnhub, &apple(Kind::Ticker)).unwrap();
         assert_eq!((request.headers[0].0, request.headers[0].1.as_str()), ("x-finnhub-token", "simulated-finnhub-key"));
         let refused = testing::request(&Finnhub, &apple(Kind::Bar).interval(Interval::new(4, IntervalUnit::Hour)));

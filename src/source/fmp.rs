@@ -1,5 +1,5 @@
 //! Financial Modeling Prep, the stable API. Facts: site.financialmodelingprep.com/developer/docs (quote, historical-price-eod,
-//! historical-chart, news), state of 2026-07-21. Every answer is a list and every price a number token that keeps its digits;
+//! historical-chart, news), and recorded answers. Every answer is a list and every price a number token that keeps its digits;
 //! bodies of the closed v3 API are read too. Wall times without a zone are New York's; dates start at midnight in UTC.
 
 use std::time::Duration;
@@ -244,6 +244,8 @@ struct Article {
     /// A wall time in New York.
     published_date: Option<CompactString>,
     publisher: Option<String>,
+    /// The publisher's host; all that the closed API tells.
+    site: Option<String>,
     title: Option<String>,
     text: Option<String>,
     url: Option<String>,
@@ -260,7 +262,7 @@ fn decode_news(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<usize, 
             headline: filled(article.title),
             summary: filled(article.text),
             url: filled(article.url),
-            publisher: filled(article.publisher),
+            publisher: filled(article.publisher).or(filled(article.site)),
             symbols: about.as_deref().and_then(equity).map(|symbol| symbol.as_str().into()).into_iter().collect(),
             ..News::default()
         };
@@ -412,7 +414,7 @@ static SPEC: Spec = Spec {
     ),
     routes: include_str!("samples/fmp/routes.toml"),
     evidence: Evidence::Mixed,
-    quota_docs: "250 calls a day; Starter 300, Premium 750, Ultimate 3,000 a minute (pricing page; 2026-07-21)",
+    quota_docs: "250 calls a day; Starter 300, Premium 750, Ultimate 3,000 a minute (pricing page, as reported, 2026-11-25)",
 };
 
 const KIND: KindSpec = KindSpec {
@@ -531,7 +533,8 @@ mod tests {
                  "data": {"headline": "Apple closes the year near its high", "summary": "The shares gained in the last quarter.",
                           "url": "https://www.example.com/apple-closes-the-year", "publisher": "Example Network", "symbols": ["AAPL"]}},
                 {"source": "fmp", "kind": "news", "ts_event": 1_767_219_000_000_000_000_i64,
-                 "data": {"headline": "Year-end \"window dressing\"", "url": "https://www.example.org/window-dressing"}}
+                 "data": {"headline": "Year-end \"window dressing\"", "url": "https://www.example.org/window-dressing",
+                          "publisher": "example.com"}}
             ]),
         );
         testing::check_bad_bodies(&Fmp, &apple(Kind::News), "news_stock.json");

@@ -1,4 +1,4 @@
-//! NewsAPI. Facts: newsapi.org/docs (everything, top-headlines, errors), state of 2026-07-21. It knows no instruments: a
+//! NewsAPI. Facts: newsapi.org/docs (everything, top-headlines, errors), and recorded answers. It knows no instruments: a
 //! symbol is searched for by its text, and news without one are the top headlines. Invariant: a body is data only when it
 //! says `ok`, whatever the status.
 
@@ -219,7 +219,7 @@ static SPEC: Spec = Spec {
     samples: samples!("newsapi", "error_key.json", "everything.json"),
     routes: include_str!("samples/newsapi/routes.toml"),
     evidence: Evidence::Recorded,
-    quota_docs: "100 requests over 24 hours, 50 over 12 (newsapi.org/pricing and error texts; 2026-07-21)",
+    quota_docs: "100 requests over 24 hours, 50 over 12 (the text of its rateLimited error, 2026-11-25); business from 250,000 a month",
 };
 
 #[cfg(test)]

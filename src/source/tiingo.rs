@@ -1,4 +1,4 @@
-//! Tiingo. Facts: api.tiingo.com/documentation (end-of-day, iex, crypto, forex, news), state of 2026-07-21. Prices are number
+//! Tiingo. Facts: api.tiingo.com/documentation (end-of-day, iex, crypto, forex, news), and recorded answers. Prices are number
 //! tokens, at times very long, and keep their digits. Requests are built and refusals judged here; `read` reads bodies.
 //! Currencies have no last price here, so they have bars and no ticker.
 
@@ -285,7 +285,7 @@ static SPEC: Spec = Spec {
     ),
     routes: include_str!("samples/tiingo/routes.toml"),
     evidence: Evidence::Mixed,
-    quota_docs: "50 requests an hour, 1,000 a day; Power 10,000 and 100,000 (tiingo.com/about/pricing; 2026-07-21)",
+    quota_docs: "50 requests an hour, 1,000 a day; Power 10,000 and 100,000 (tiingo.com/about/pricing, as reported, 2026-11-25)",
 };
 
 const KIND: KindSpec = KindSpec {
