@@ -2,6 +2,7 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod alpha_vantage;
 mod bars;
 mod binance;
 mod bitstamp;
@@ -12,15 +13,21 @@ mod coinmarketcap;
 mod coins;
 mod contract;
 mod deribit;
+mod finnhub;
+mod fmp;
 mod gemini;
 mod instruments;
 mod judge;
 mod kraken;
 mod kucoin;
+mod listing;
+mod newsapi;
 mod offline;
 mod okx;
 pub mod planner;
 mod spec;
+mod tiingo;
+mod yahoo_finance;
 #[cfg(test)]
 mod testing;
 
@@ -44,6 +51,7 @@ use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
 pub static SOURCES: &[&dyn Source] = &[
+    &alpha_vantage::AlphaVantage,
     &binance::Binance,
     &bitstamp::Bitstamp,
     &bybit::Bybit,
@@ -51,10 +59,15 @@ pub static SOURCES: &[&dyn Source] = &[
     &coingecko::CoinGecko,
     &coinmarketcap::CoinMarketCap,
     &deribit::Deribit,
+    &finnhub::Finnhub,
+    &fmp::Fmp,
     &gemini::Gemini,
     &kraken::Kraken,
     &kucoin::Kucoin,
+    &newsapi::NewsApi,
     &okx::Okx,
+    &tiingo::Tiingo,
+    &yahoo_finance::YahooFinance,
 ];
 
 /// Finds a source by its id.

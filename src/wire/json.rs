@@ -14,7 +14,7 @@ use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer, Unexpected};
 use serde::{Deserialize, Deserializer};
 
-use crate::model::Judgement;
+use crate::model::{Dec, Judgement};
 
 /// A body prepared for typed reading; the values read may borrow from it.
 pub struct Doc {
@@ -55,6 +55,67 @@ impl Doc {
 /// As [`Doc::read`].
 pub fn read_owned<T: DeserializeOwned>(mut doc: Doc) -> Result<T, Judgement> {
     doc.read()
+}
+
+/// An integer given as a token or as text, which [`exact`] makes of every token. `12.0` is an integer too: some providers
+/// write every number with a point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Int(pub i64);
+
+impl<'de> Deserialize<'de> for Int {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Int;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an integer")
+            }
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Int, E> {
+                Ok(Int(value))
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Int, E> {
+                i64::try_from(value).map(Int).map_err(|_| E::custom("expected an integer of 63 bits"))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Int, E> {
+                integer(text).map(Int).ok_or_else(|| {
+                    let shown: String = text.chars().take(40).collect();
+                    E::custom(format_args!("expected an integer, found {shown:?}"))
+                })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+fn integer(text: &str) -> Option<i64> {
+    if let Ok(value) = text.parse() {
+        return Some(value);
+    }
+    let value: Dec = text.parse().ok()?;
+    let unit = 10_i128.checked_pow(value.places())?;
+    (value.mantissa() % unit == 0).then(|| i64::try_from(value.mantissa() / unit).ok()).flatten()
+}
+
+/// For `deserialize_with`: a field that has to be there, though it may be null. A derived `Option` may be missing too.
+///
+/// # Errors
+/// As `T`'s own reading.
+pub fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// One of several parallel columns: `rows` when it has `len` values.
+///
+/// # Errors
+/// A `malformed` judgement that names `path` when it is missing or of another length.
+pub fn column<'a, T>(path: &str, rows: Option<&'a [T]>, len: usize) -> Result<&'a [T], Judgement> {
+    match rows {
+        Some(rows) if rows.len() == len => Ok(rows),
+        rows => {
+            let found = rows.map_or(0, <[T]>::len);
+            Err(Judgement::malformed(format!("{path}: expected {len} values, found {found}")))
+        }
+    }
 }
 
 /// Whether the body's first value is an array: how forms that differ in that alone are told apart.
@@ -247,7 +308,6 @@ thread_local! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Dec;
 
     #[derive(Debug, Deserialize)]
     struct Row<'a> {
@@ -265,6 +325,22 @@ mod tests {
         assert_eq!(row.name, "a \"1\" b");
         assert_eq!(row.price.to_string(), "19.110000610351562");
         assert_eq!(row.size.unwrap().to_string(), "0.00000001");
+    }
+
+    #[test]
+    fn integers_come_as_tokens_and_as_text() {
+        let check = |text: &str, expected: Option<i64>| {
+            assert_eq!(exact(text.as_bytes()).read::<Int>().ok().map(|int| int.0), expected, "{text}");
+        };
+        check("1761202800", Some(1_761_202_800));
+        check("\"-7\"", Some(-7));
+        check("12.0", Some(12));
+        check("1.5E1", Some(15));
+        check("12.5", None);
+        check("99999999999999999999", None);
+        check("\"x\"", None);
+        check("null", None);
+        assert_eq!(plain(b"3").read::<Int>().unwrap(), Int(3));
     }
 
     #[test]

@@ -123,6 +123,45 @@ pub fn bar_span(
     BarSpan { end, closed, ts_event }
 }
 
+/// The first moment of the week (from Monday) or calendar month in `zone` that `at` lies in, for providers that name such
+/// bars by their last day; `at` itself for other intervals.
+///
+/// # Errors
+/// `malformed`, naming `field`, when there is no such moment.
+pub fn period_start(
+    field: &str,
+    at: UnixNanos,
+    interval: Option<crate::model::Interval>,
+    zone: &TimeZone,
+) -> Result<UnixNanos, Judgement> {
+    use crate::model::Interval;
+    let wall = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos()))
+        .map_err(|_| out_of_range(field, at.as_nanos()))?
+        .to_zoned_datetime(zone.clone())
+        .date();
+    let first = match interval {
+        Some(Interval::WEEK) => {
+            let days = i64::from(wall.weekday().to_monday_zero_offset());
+            wall.checked_sub(jiff::Span::new().days(days)).map_err(|_| out_of_range(field, wall))?
+        }
+        Some(Interval::MONTH) => wall.first_of_month(),
+        _ => return Ok(at),
+    };
+    let start =
+        zone.to_timestamp(first.to_datetime(jiff::civil::Time::midnight())).map_err(|_| out_of_range(field, wall))?;
+    timestamp_nanos(field, start)
+}
+
+/// The time from `at` to the next midnight in `zone`: when daily quotas start again. A whole day beyond the calendar.
+pub fn until_midnight(at: UnixNanos, zone: &TimeZone) -> std::time::Duration {
+    let day = std::time::Duration::from_secs(86_400);
+    let Ok(timestamp) = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())) else { return day };
+    let Ok(tomorrow) = timestamp.to_zoned_datetime(zone.clone()).date().tomorrow() else { return day };
+    let Ok(midnight) = zone.to_timestamp(tomorrow.to_datetime(jiff::civil::Time::midnight())) else { return day };
+    let left = midnight.as_nanosecond() - i128::from(at.as_nanos());
+    u64::try_from(left).map_or(day, std::time::Duration::from_nanos)
+}
+
 /// The interval of a bar from `start` to `end`, where its length names one; a span of 28 to 31 days is a month.
 pub fn interval_between(start: UnixNanos, end: UnixNanos) -> Option<crate::model::Interval> {
     let secs = end.since(start).as_secs();
@@ -159,6 +198,26 @@ mod tests {
         assert!(local("t", "yesterday", &new_york).unwrap_err().message.starts_with("t: expected"));
         assert!(zone("tz", "Mars/Olympus").is_err());
         assert!(zone("tz", "US/Eastern").is_ok());
+    }
+
+    #[test]
+    fn weeks_and_months_have_a_first_day() {
+        use crate::model::Interval;
+        let check = |interval, expected: &str| {
+            let at = local("t", "2026-01-07", &TimeZone::UTC).unwrap();
+            assert_eq!(date(period_start("t", at, interval, &TimeZone::UTC).unwrap()), expected);
+        };
+        check(Some(Interval::WEEK), "2026-01-05");
+        check(Some(Interval::MONTH), "2026-01-01");
+        check(Some(Interval::DAY), "2026-01-07");
+        check(None, "2026-01-07");
+    }
+
+    #[test]
+    fn midnight_is_the_zones() {
+        let new_york = zone("tz", "America/New_York").unwrap();
+        let at = rfc3339("t", "2026-01-02T03:04:05Z").unwrap();
+        assert_eq!(until_midnight(at, &new_york).as_secs(), 6_955);
     }
 
     #[test]

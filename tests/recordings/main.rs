@@ -72,6 +72,8 @@ fn expand(token: &str) -> String {
     format!("{sign}{body}")
 }
 
+mod alpha_vantage;
+mod alpha_vantage;
 mod binance;
 mod bitstamp;
 mod bybit;
@@ -79,14 +81,21 @@ mod coinbase;
 mod coingecko;
 mod coinmarketcap;
 mod deribit;
+mod finnhub;
+mod fmp;
 mod gemini;
 mod instruments;
 mod kraken;
 mod kucoin;
+mod newsapi;
 mod okx;
+mod rows;
+mod tiingo;
+mod yahoo_finance;
 
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("alpha_vantage", alpha_vantage::CASES, alpha_vantage::SKIPS),
     ("binance", binance::CASES, binance::SKIPS),
     ("bitstamp", bitstamp::CASES, bitstamp::SKIPS),
     ("bybit", bybit::CASES, bybit::SKIPS),
@@ -94,10 +103,15 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("coingecko", coingecko::CASES, coingecko::SKIPS),
     ("coinmarketcap", coinmarketcap::CASES, coinmarketcap::SKIPS),
     ("deribit", deribit::CASES, deribit::SKIPS),
+    ("finnhub", finnhub::CASES, finnhub::SKIPS),
+    ("fmp", fmp::CASES, fmp::SKIPS),
     ("gemini", gemini::CASES, gemini::SKIPS),
     ("kraken", kraken::CASES, kraken::SKIPS),
     ("kucoin", kucoin::CASES, kucoin::SKIPS),
+    ("newsapi", newsapi::CASES, newsapi::SKIPS),
     ("okx", okx::CASES, okx::SKIPS),
+    ("tiingo", tiingo::CASES, tiingo::SKIPS),
+    ("yahoo_finance", yahoo_finance::CASES, yahoo_finance::SKIPS),
 ];
 
 #[test]
