@@ -9,6 +9,7 @@ mod offline;
 mod spec;
 #[cfg(test)]
 mod testing;
+mod tickers;
 
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
@@ -47,6 +48,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// A local `bad_request` when the provider cannot express the symbol; the message gives an example of one it can.
     fn native(&self, kind: Kind, symbol: &Symbol, state: &State) -> Result<Native, Judgement>;
+
+    /// Which symbols one request can ask for together: only those with the same key. Differs from `""` where a
+    /// provider serves its instruments at several addresses, or relative to one base.
+    fn batch_key(&self, _kind: Kind, _symbol: &Symbol) -> CompactString {
+        CompactString::default()
+    }
 
     /// The one request that answers `cx.query`.
     ///

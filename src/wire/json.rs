@@ -92,6 +92,59 @@ macro_rules! row {
 }
 pub(crate) use row;
 
+/// An integer sent as a number or as a string of digits: what integer fields become in a body read by [`exact`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Int(pub i64);
+
+impl<'de> Deserialize<'de> for Int {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Int;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an integer")
+            }
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Int, E> {
+                Ok(Int(value))
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Int, E> {
+                i64::try_from(value).map(Int).map_err(|_| E::custom(format!("expected an integer, found {value}")))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Int, E> {
+                text.parse().map(Int).map_err(|_| {
+                    let shown: String = text.chars().take(40).collect();
+                    E::custom(format!("expected an integer, found {shown:?}"))
+                })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// An object whose keys are data (currencies, instruments, dates), in the order of the body.
+#[derive(Debug)]
+pub struct Pairs<T>(pub Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = Pairs<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    pairs.push((key, map.next_value()?));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Visitor(std::marker::PhantomData))
+    }
+}
+
 /// Puts every number token outside strings in quotes.
 fn quote_numbers(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 8);
@@ -183,6 +236,16 @@ mod tests {
     fn fractions_are_refused_where_they_would_lose_digits() {
         let error = plain(br#"{"name":"a","price":19.11}"#).read::<Row<'_>>().unwrap_err();
         assert_eq!(error.verdict, crate::model::Verdict::Malformed);
+    }
+
+    #[test]
+    fn integers_and_keyed_objects() {
+        let read = |body: &str| exact(body.as_bytes()).read::<Pairs<Int>>();
+        assert_eq!(read(r#"{"b":2,"a":"-1"}"#).unwrap().0, [("b".to_owned(), Int(2)), ("a".to_owned(), Int(-1))]);
+        assert_eq!(plain(br#"{"b":2}"#).read::<Pairs<Int>>().unwrap().0, [("b".to_owned(), Int(2))]);
+        for bad in [r#"{"b":2.5}"#, r#"{"b":"x"}"#, r#"{"b":null}"#, "[1]"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

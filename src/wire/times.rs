@@ -82,6 +82,12 @@ pub fn date(at: UnixNanos) -> String {
     timestamp.to_zoned_datetime(TimeZone::UTC).date().to_string()
 }
 
+/// `at` in UTC by a `strftime` pattern: `%Y%m%d%H%M%S`.
+pub fn stamp(at: UnixNanos, pattern: &str) -> String {
+    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())).unwrap_or_default();
+    timestamp.strftime(pattern).to_string()
+}
+
 /// The end of a bar that starts at `start`: the start plus the interval's length; a month later for months.
 pub fn bar_end(start: UnixNanos, interval: crate::model::Interval) -> Option<UnixNanos> {
     if let Some(length) = interval.duration() {
@@ -129,6 +135,13 @@ mod tests {
         assert!(local("t", "yesterday", &new_york).unwrap_err().message.starts_with("t: expected"));
         assert!(zone("tz", "Mars/Olympus").is_err());
         assert!(zone("tz", "US/Eastern").is_ok());
+    }
+
+    #[test]
+    fn stamps_are_in_utc() {
+        let at = UnixNanos::from_secs(1_704_164_645).unwrap();
+        assert_eq!(stamp(at, "%Y%m%d%H%M%S"), "20240102030405");
+        assert_eq!(date(at), "2024-01-02");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Case {
 
 /// What must come of a recording.
 pub enum Expect {
+    /// A good answer without any record.
+    Nothing,
     /// These records, read from the same bytes by an independent reader.
     Records(fn(&Value) -> Vec<Value>),
     /// This verdict with this reason.
@@ -146,11 +148,13 @@ fn check(source: &str, case: &Case, root: &Path) -> Result<(), String> {
                 None => Ok(()),
             }
         }
+        (Expect::Nothing, Ok(records)) if records.is_empty() => Ok(()),
+        (Expect::Nothing, Ok(records)) => Err(format!("{} records, expected none", records.len())),
         (Expect::Verdict(verdict, reason), Err(judgement)) => {
             let found = (judgement.verdict.as_str(), judgement.reason);
             if found == (*verdict, *reason) { Ok(()) } else { Err(format!("{found:?}: {}", judgement.message)) }
         }
-        (Expect::Records(_), Err(judgement)) => Err(judgement.to_string()),
+        (Expect::Nothing | Expect::Records(_), Err(judgement)) => Err(judgement.to_string()),
         (Expect::Verdict(verdict, _), Ok(records)) => Err(format!("{} records, expected {verdict}", records.len())),
     }
 }
