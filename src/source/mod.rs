@@ -3,6 +3,7 @@
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
 mod binance;
+mod frankfurter;
 mod instruments;
 mod judge;
 mod offline;
@@ -30,7 +31,7 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance];
+pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &frankfurter::Frankfurter];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -75,9 +75,11 @@ fn expand(token: &str) -> String {
 }
 
 mod binance;
+mod frankfurter;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] = &[("binance", binance::CASES, binance::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] =
+    &[("binance", binance::CASES, binance::SKIPS), ("frankfurter", frankfurter::CASES, frankfurter::SKIPS)];
 
 #[test]
 fn recordings_decode_exactly() {
