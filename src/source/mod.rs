@@ -4,6 +4,7 @@
 
 mod binance;
 mod frankfurter;
+mod fred;
 mod instruments;
 mod judge;
 mod offline;
@@ -31,7 +32,7 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &frankfurter::Frankfurter];
+pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &frankfurter::Frankfurter, &fred::Fred];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -76,10 +76,14 @@ fn expand(token: &str) -> String {
 
 mod binance;
 mod frankfurter;
+mod fred;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] =
-    &[("binance", binance::CASES, binance::SKIPS), ("frankfurter", frankfurter::CASES, frankfurter::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("binance", binance::CASES, binance::SKIPS),
+    ("frankfurter", frankfurter::CASES, frankfurter::SKIPS),
+    ("fred", fred::CASES, fred::SKIPS),
+];
 
 #[test]
 fn recordings_decode_exactly() {
