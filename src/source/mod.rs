@@ -8,6 +8,7 @@ mod fred;
 mod instruments;
 mod judge;
 mod offline;
+mod sec_edgar;
 mod spec;
 #[cfg(test)]
 mod testing;
@@ -32,7 +33,7 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &frankfurter::Frankfurter, &fred::Fred];
+pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &frankfurter::Frankfurter, &fred::Fred, &sec_edgar::SecEdgar];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

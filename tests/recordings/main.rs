@@ -77,12 +77,14 @@ fn expand(token: &str) -> String {
 mod binance;
 mod frankfurter;
 mod fred;
+mod sec_edgar;
 
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
     ("frankfurter", frankfurter::CASES, frankfurter::SKIPS),
     ("fred", fred::CASES, fred::SKIPS),
+    ("sec_edgar", sec_edgar::CASES, sec_edgar::SKIPS),
 ];
 
 #[test]
