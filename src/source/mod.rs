@@ -5,6 +5,7 @@
 mod binance;
 mod frankfurter;
 mod fred;
+mod gdelt;
 mod instruments;
 mod judge;
 mod offline;
@@ -33,7 +34,8 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance, &frankfurter::Frankfurter, &fred::Fred, &sec_edgar::SecEdgar];
+pub static SOURCES: &[&dyn Source] =
+    &[&binance::Binance, &frankfurter::Frankfurter, &fred::Fred, &gdelt::Gdelt, &sec_edgar::SecEdgar];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

@@ -77,6 +77,7 @@ fn expand(token: &str) -> String {
 mod binance;
 mod frankfurter;
 mod fred;
+mod gdelt;
 mod sec_edgar;
 
 /// Every source's table.
@@ -84,6 +85,7 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("binance", binance::CASES, binance::SKIPS),
     ("frankfurter", frankfurter::CASES, frankfurter::SKIPS),
     ("fred", fred::CASES, fred::SKIPS),
+    ("gdelt", gdelt::CASES, gdelt::SKIPS),
     ("sec_edgar", sec_edgar::CASES, sec_edgar::SKIPS),
 ];
 
