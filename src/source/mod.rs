@@ -14,6 +14,7 @@ mod spec;
 #[cfg(test)]
 mod testing;
 mod tickers;
+mod twelve_data;
 
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
@@ -34,8 +35,14 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] =
-    &[&binance::Binance, &frankfurter::Frankfurter, &fred::Fred, &gdelt::Gdelt, &sec_edgar::SecEdgar];
+pub static SOURCES: &[&dyn Source] = &[
+    &binance::Binance,
+    &frankfurter::Frankfurter,
+    &fred::Fred,
+    &gdelt::Gdelt,
+    &sec_edgar::SecEdgar,
+    &twelve_data::TwelveData,
+];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {

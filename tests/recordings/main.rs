@@ -79,6 +79,7 @@ mod frankfurter;
 mod fred;
 mod gdelt;
 mod sec_edgar;
+mod twelve_data;
 
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
@@ -87,6 +88,7 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("fred", fred::CASES, fred::SKIPS),
     ("gdelt", gdelt::CASES, gdelt::SKIPS),
     ("sec_edgar", sec_edgar::CASES, sec_edgar::SKIPS),
+    ("twelve_data", twelve_data::CASES, twelve_data::SKIPS),
 ];
 
 #[test]
