@@ -9,6 +9,7 @@ mod gdelt;
 mod instruments;
 mod judge;
 mod offline;
+mod polygon;
 mod sec_edgar;
 mod spec;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub static SOURCES: &[&dyn Source] = &[
     &frankfurter::Frankfurter,
     &fred::Fred,
     &gdelt::Gdelt,
+    &polygon::Polygon,
     &sec_edgar::SecEdgar,
     &twelve_data::TwelveData,
 ];

@@ -145,6 +145,36 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
     }
 }
 
+/// One object, or a list of them with nulls left out; nothing for null.
+#[derive(Debug)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = OneOrMany<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object or a list of objects")
+            }
+            fn visit_unit<E: serde::de::Error>(self) -> Result<OneOrMany<T>, E> {
+                Ok(OneOrMany(Vec::new()))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMany<T>, A::Error> {
+                let mut rows = Vec::new();
+                while let Some(row) = seq.next_element::<Option<T>>()? {
+                    rows.extend(row);
+                }
+                Ok(OneOrMany(rows))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<OneOrMany<T>, A::Error> {
+                T::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(|row| OneOrMany(vec![row]))
+            }
+        }
+        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
 /// Puts every number token outside strings in quotes.
 fn quote_numbers(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 8);
@@ -246,6 +276,15 @@ mod tests {
         for bad in [r#"{"b":2.5}"#, r#"{"b":"x"}"#, r#"{"b":null}"#, "[1]"] {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn one_object_or_a_list() {
+        let count = |body: &str| exact(body.as_bytes()).read::<OneOrMany<Pairs<Int>>>().map(|rows| rows.0.len());
+        assert_eq!(count(r#"{"a":1}"#).unwrap(), 1);
+        assert_eq!(count(r#"[{"a":1},null,{"b":2}]"#).unwrap(), 2);
+        assert_eq!(count("null").unwrap(), 0);
+        assert!(count("[1]").is_err() && count("7").is_err());
     }
 
     #[test]

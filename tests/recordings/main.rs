@@ -78,6 +78,7 @@ mod binance;
 mod frankfurter;
 mod fred;
 mod gdelt;
+mod polygon;
 mod sec_edgar;
 mod twelve_data;
 
@@ -87,6 +88,7 @@ const TABLES: &[(&str, &[Case], &[Skip])] = &[
     ("frankfurter", frankfurter::CASES, frankfurter::SKIPS),
     ("fred", fred::CASES, fred::SKIPS),
     ("gdelt", gdelt::CASES, gdelt::SKIPS),
+    ("polygon", polygon::CASES, polygon::SKIPS),
     ("sec_edgar", sec_edgar::CASES, sec_edgar::SKIPS),
     ("twelve_data", twelve_data::CASES, twelve_data::SKIPS),
 ];
