@@ -2,6 +2,7 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod alpaca;
 mod binance;
 mod frankfurter;
 mod fred;
@@ -37,6 +38,7 @@ use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
 pub static SOURCES: &[&dyn Source] = &[
+    &alpaca::Alpaca,
     &binance::Binance,
     &frankfurter::Frankfurter,
     &fred::Fred,

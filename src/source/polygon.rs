@@ -244,6 +244,9 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
             push(day.symbol.as_deref(), bar(interval, start, day.open, day.high, day.low, day.close, day.volume));
             return Ok(None);
         }
+        if !page.is_empty() {
+            return Err(Judgement::malformed("results: expected a list, found nothing"));
+        }
         // No bars at all in a week are those of an unknown ticker; in a span asked for there may be none.
         return match cx.query.range {
             Some(_) => Ok(None),
@@ -629,6 +632,8 @@ mod tests {
         check(400, r#"{"status":"ERROR","request_id":"0","error":"bad timespan"}"#, (Verdict::BadRequest, "argument"));
         check(200, r#"{"status":"ERROR","request_id":"0","error":"oops"}"#, (Verdict::UpstreamError, "provider"));
         check(504, "<html>gateway</html>", (Verdict::UpstreamError, "http_5xx"));
+        check(200, r#"{"status":"OK","ticker":"AAPL","resultsCount":2}"#, (Verdict::Malformed, "shape"));
+        check(200, r#"{"status":"OK"}"#, (Verdict::Malformed, "shape"));
         check(200, r#"{"status":"OK","results":[{"t":1,"o":1,"h":1,"l":1}]}"#, (Verdict::Malformed, "shape"));
         check(200, r#"{"status":"OK","results":[{"t":1,"o":1,"h":1,"l":1,"c":true}]}"#, (Verdict::Malformed, "shape"));
     }

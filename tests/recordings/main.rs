@@ -74,6 +74,7 @@ fn expand(token: &str) -> String {
     format!("{sign}{body}")
 }
 
+mod alpaca;
 mod binance;
 mod frankfurter;
 mod fred;
@@ -84,6 +85,7 @@ mod twelve_data;
 
 /// Every source's table.
 const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("alpaca", alpaca::CASES, alpaca::SKIPS),
     ("binance", binance::CASES, binance::SKIPS),
     ("frankfurter", frankfurter::CASES, frankfurter::SKIPS),
     ("fred", fred::CASES, fred::SKIPS),

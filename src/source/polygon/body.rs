@@ -23,6 +23,9 @@ pub(super) struct Page<T, N = serde::de::IgnoredAny> {
     pub(super) ticker: Option<N>,
     pub(super) tickers: Option<Vec<Option<T>>>,
     pub(super) results: Option<OneOrMany<T>>,
+    pub(super) count: Option<Int>,
+    #[serde(rename = "resultsCount")]
+    pub(super) results_count: Option<Int>,
     /// The day of a daily summary, which has no rows.
     pub(super) from: Option<serde::de::IgnoredAny>,
 }
@@ -31,11 +34,19 @@ impl<T, N> Page<T, N> {
     /// Reads a 2xx answer's envelope.
     pub(super) fn accept(self, answer: &Answer) -> Result<Self, Judgement> {
         match self.status.as_deref() {
-            Some("OK" | "DELAYED") => Ok(self),
-            Some(_) => Err(self.refusal(answer)),
-            None if self.results.is_some() || self.tickers.is_some() || self.ticker.is_some() => Ok(self),
-            None => Err(Judgement::malformed("results: expected a list, found nothing")),
+            None | Some("OK" | "DELAYED") => {}
+            Some(_) => return Err(self.refusal(answer)),
         }
+        let has_rows = self.results.is_some() || self.tickers.is_some() || self.ticker.is_some() || self.from.is_some();
+        if has_rows || self.is_empty() {
+            return Ok(self);
+        }
+        Err(Judgement::malformed("results: expected a list, found nothing"))
+    }
+
+    /// Whether it says that there are no rows: then it may lack the list, too.
+    pub(super) fn is_empty(&self) -> bool {
+        [self.count, self.results_count].into_iter().flatten().any(|count| count.0 == 0)
     }
 
     pub(super) fn refusal(&self, answer: &Answer) -> Judgement {
