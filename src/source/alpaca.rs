@@ -249,7 +249,9 @@ fn bars(cx: &Context<'_>, root: &str, interval: Interval) -> Request {
     let length = interval.duration().unwrap_or(31 * DAY);
     // Sessions are short and weekends long: three times the rows' length, a long weekend at least.
     let back = (length * query.limit.unwrap_or(1).min(ROWS_MAX) * 3).max(5 * DAY);
-    spanned(cx, request.param("start", cx.now.saturating_sub(back))).param("sort", "desc").param("limit", rows)
+    spanned(cx, request.param("start", cx.now.saturating_sub(back).max(UnixNanos::EPOCH)))
+        .param("sort", "desc")
+        .param("limit", rows)
 }
 
 fn symbols(cx: &Context<'_>, path: String) -> Request {
@@ -382,10 +384,13 @@ static SPEC: Spec = Spec {
         "crypto_trades.json",
         "error_forbidden.json",
         "news.json",
+        "news_last.json",
         "quotes.json",
+        "quotes_last.json",
         "quotes_latest.json",
         "snapshots.json",
         "trades.json",
+        "trades_last.json",
     ),
     routes: include_str!("samples/alpaca/routes.toml"),
     evidence: Evidence::Mixed,

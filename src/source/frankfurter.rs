@@ -67,7 +67,7 @@ impl Source for Frankfurter {
     fn decode(&self, cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
         let body = &answer.body;
         if json::is_array(body) {
-            for row in json::exact(body).read::<Vec<Row>>()? {
+            for row in json::exact(body).read::<Vec<Option<Row>>>()?.into_iter().flatten() {
                 push(out, &row.base, &row.quote, row.rate, row.date)?;
             }
             return Ok(None);

@@ -65,7 +65,7 @@ impl Source for Fred {
             });
         };
         let only = cx.only();
-        for (index, row) in rows.iter().enumerate() {
+        for (index, row) in rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref()?))) {
             let observation = Observation {
                 series: only.map(|(_, native)| native.as_str().into()),
                 period: row.date.clone(),
@@ -107,7 +107,7 @@ struct Page {
     units: Option<CompactString>,
     count: Option<u64>,
     offset: Option<u64>,
-    observations: Option<Vec<Row>>,
+    observations: Option<Vec<Option<Row>>>,
     error_code: Option<u16>,
     error_message: Option<String>,
 }

@@ -130,7 +130,7 @@ fn bars(cx: &Context<'_>) -> Result<Request, Judgement> {
             let length = interval.duration().unwrap_or(31 * DAY);
             // Sessions are short and weekends long: three times the rows' length, a long weekend at least.
             let back = (length * rows * 3).max(5 * DAY);
-            (cx.now.saturating_sub(back).as_millis(), cx.now.as_millis(), "desc")
+            (cx.now.saturating_sub(back).max(UnixNanos::EPOCH).as_millis(), cx.now.as_millis(), "desc")
         }
     };
     // The limit counts the minutes or days that bars are made of.
@@ -382,6 +382,7 @@ static SPEC: Spec = Spec {
         "news.json",
         "open_close.json",
         "quotes.json",
+        "quotes_last.json",
         "snapshot.json",
         "snapshot_all.json",
         "snapshot_v2.json",
@@ -599,11 +600,11 @@ mod tests {
              &order=desc&sort=published_utc",
         );
         let (state, credentials) = (State::default(), testing::credentials(&Polygon));
-        let asked = apple(Kind::Trade);
+        let asked = apple(Kind::Quote);
         let cx = Context::new(&Polygon, &asked, &state, &credentials, "", testing::NOW).unwrap();
-        let answer = Answer::new(200, SPEC.sample("trades.json").unwrap());
+        let answer = Answer::new(200, SPEC.sample("quotes.json").unwrap());
         let next = Polygon.decode(&cx, &answer, &mut Batch::new(SPEC.id, testing::NOW)).unwrap().unwrap();
-        check(apple(Kind::Trade).cursor(next), "/v3/trades/AAPL?cursor=YXA9MSZzb3J0PXRpbWVzdGFtcA");
+        check(apple(Kind::Quote).cursor(next), "/v3/quotes/AAPL?cursor=YXA9MSZzb3J0PXRpbWVzdGFtcA");
         for bad in ["https://elsewhere.example/v3", "/v3/a b", "@elsewhere.example"] {
             assert_eq!(target(&apple(Kind::Trade).cursor(bad)).unwrap_err().reason, "cursor");
         }
