@@ -247,7 +247,11 @@ mod tests {
             &Frankfurter,
             &query(),
             "v1_latest.json",
-            json!([usd, rate("GBP", "0.87260", "2025-12-31", 1_767_139_200)]),
+            json!([
+                usd,
+                rate("GBP", "0.87260", "2025-12-31", 1_767_139_200),
+                rate("JPY", "184.09", "2025-12-31", 1_767_139_200)
+            ]),
         );
         testing::check(
             &Frankfurter,
