@@ -20,7 +20,8 @@ use crate::source::{
     State, Tier, Window, WindowShape, by_status,
 };
 use crate::time::UnixNanos;
-use crate::wire::json::{Blank, Doc, Int};
+use crate::wire::fields::{Blank, Int};
+use crate::wire::json::Doc;
 use crate::wire::{Answer, Request, json, times};
 
 /// The source.

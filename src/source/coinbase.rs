@@ -17,7 +17,7 @@ use crate::source::{
     State, Tier, Window, WindowShape, by_status,
 };
 use crate::time::UnixNanos;
-use crate::wire::json::{Blank, Int};
+use crate::wire::fields::{Blank, Int};
 use crate::wire::request::encode;
 use crate::wire::{Answer, Request, json, times};
 

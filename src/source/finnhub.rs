@@ -16,8 +16,8 @@ use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
     State, Tier, Window, WindowShape, by_status,
 };
-use crate::wire::json::Int;
-use crate::wire::{Answer, Request, json, times};
+use crate::wire::fields::Int;
+use crate::wire::{Answer, Request, fields, json, times};
 
 /// The source.
 pub struct Finnhub;
@@ -180,11 +180,11 @@ fn decode_candles(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
     }
     let starts =
         candles.t.as_deref().ok_or_else(|| Judgement::malformed("t: expected a list of times, found nothing"))?;
-    let open = json::column("o", candles.o.as_deref(), starts.len())?;
-    let high = json::column("h", candles.h.as_deref(), starts.len())?;
-    let low = json::column("l", candles.l.as_deref(), starts.len())?;
-    let close = json::column("c", candles.c.as_deref(), starts.len())?;
-    let volume = candles.v.as_deref().map(|rows| json::column("v", Some(rows), starts.len())).transpose()?;
+    let open = fields::column("o", candles.o.as_deref(), starts.len())?;
+    let high = fields::column("h", candles.h.as_deref(), starts.len())?;
+    let low = fields::column("l", candles.l.as_deref(), starts.len())?;
+    let close = fields::column("c", candles.c.as_deref(), starts.len())?;
+    let volume = candles.v.as_deref().map(|rows| fields::column("v", Some(rows), starts.len())).transpose()?;
     let (symbol, native) = names(cx, None, symbol_by_rule);
     for (at, start) in starts.iter().enumerate() {
         let (Some(open), Some(high), Some(low), Some(close)) = (open[at], high[at], low[at], close[at]) else {

@@ -17,8 +17,8 @@ use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
     Window, WindowShape, by_status,
 };
-use crate::wire::json::Int;
-use crate::wire::{Answer, Request, json, times};
+use crate::wire::fields::Int;
+use crate::wire::{Answer, Request, fields, json, times};
 
 /// The source.
 pub struct Fmp;
@@ -170,13 +170,13 @@ struct PriceRow {
     symbol: Option<CompactString>,
     /// A date, or a wall time in New York.
     date: CompactString,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     open: Option<Dec>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     high: Option<Dec>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     low: Option<Dec>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     close: Option<Dec>,
     volume: Option<Dec>,
 }

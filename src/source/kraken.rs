@@ -20,7 +20,7 @@ use crate::source::{
     State, Tier, Window, WindowShape, by_status,
 };
 use crate::time::UnixNanos;
-use crate::wire::json::Int;
+use crate::wire::fields::Int;
 use crate::wire::{Answer, Request, json, times};
 
 /// The source.

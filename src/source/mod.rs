@@ -2,6 +2,7 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod alpaca;
 mod alpha_vantage;
 mod bars;
 mod binance;
@@ -15,6 +16,9 @@ mod contract;
 mod deribit;
 mod finnhub;
 mod fmp;
+mod frankfurter;
+mod fred;
+mod gdelt;
 mod gemini;
 mod instruments;
 mod judge;
@@ -25,11 +29,15 @@ mod newsapi;
 mod offline;
 mod okx;
 pub mod planner;
+mod polygon;
+mod sec_edgar;
 mod spec;
-mod tiingo;
-mod yahoo_finance;
 #[cfg(test)]
 mod testing;
+mod tickers;
+mod tiingo;
+mod twelve_data;
+mod yahoo_finance;
 
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
@@ -51,6 +59,7 @@ use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
 pub static SOURCES: &[&dyn Source] = &[
+    &alpaca::Alpaca,
     &alpha_vantage::AlphaVantage,
     &binance::Binance,
     &bitstamp::Bitstamp,
@@ -61,12 +70,18 @@ pub static SOURCES: &[&dyn Source] = &[
     &deribit::Deribit,
     &finnhub::Finnhub,
     &fmp::Fmp,
+    &frankfurter::Frankfurter,
+    &fred::Fred,
+    &gdelt::Gdelt,
     &gemini::Gemini,
     &kraken::Kraken,
     &kucoin::Kucoin,
     &newsapi::NewsApi,
     &okx::Okx,
+    &polygon::Polygon,
+    &sec_edgar::SecEdgar,
     &tiingo::Tiingo,
+    &twelve_data::TwelveData,
     &yahoo_finance::YahooFinance,
 ];
 
@@ -86,6 +101,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// A local `bad_request` when the provider cannot express the symbol; the message gives an example of one it can.
     fn native(&self, kind: Kind, symbol: &Symbol, state: &State) -> Result<Native, Judgement>;
+
+    /// Which symbols one request can ask for together: only those with the same key. Differs from `""` where a
+    /// provider serves its instruments at several addresses, or relative to one base.
+    fn batch_key(&self, _kind: Kind, _symbol: &Symbol) -> CompactString {
+        CompactString::default()
+    }
 
     /// The one request that answers `cx.query`.
     ///

@@ -17,7 +17,8 @@ use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
     State, Tier, Window, WindowShape, by_status,
 };
-use crate::wire::json::{Blank, Doc, Int};
+use crate::wire::fields::{Blank, Int};
+use crate::wire::json::Doc;
 use crate::wire::{Answer, Request, json, times};
 
 /// The source.

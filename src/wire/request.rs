@@ -206,5 +206,7 @@ mod tests {
         assert!(!format!("{request:?}").contains("k3y"));
         let request = Request::get("/").header_secret("authorization", "Bearer abcdef");
         assert_eq!(request.redact("bad token abcdef"), "bad token ***");
+        let request = Request::get("/").header_secret("authorization", "apikey abcdef");
+        assert_eq!(request.redact("bad token abcdef"), "bad token ***");
     }
 }

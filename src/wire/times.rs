@@ -87,6 +87,12 @@ pub fn iso(at: UnixNanos) -> String {
     jiff::Timestamp::from_second(at.as_secs()).unwrap_or_default().to_string()
 }
 
+/// `at` in UTC by a `strftime` pattern: `%Y%m%d%H%M%S`.
+pub fn stamp(at: UnixNanos, pattern: &str) -> String {
+    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())).unwrap_or_default();
+    timestamp.strftime(pattern).to_string()
+}
+
 /// The end of a bar that starts at `start`: the start plus the interval's length; a month later for months.
 pub fn bar_end(start: UnixNanos, interval: crate::model::Interval) -> Option<UnixNanos> {
     if let Some(length) = interval.duration() {
@@ -218,6 +224,13 @@ mod tests {
         let new_york = zone("tz", "America/New_York").unwrap();
         let at = rfc3339("t", "2026-01-02T03:04:05Z").unwrap();
         assert_eq!(until_midnight(at, &new_york).as_secs(), 6_955);
+    }
+
+    #[test]
+    fn stamps_are_in_utc() {
+        let at = UnixNanos::from_secs(1_704_164_645).unwrap();
+        assert_eq!(stamp(at, "%Y%m%d%H%M%S"), "20240102030405");
+        assert_eq!(date(at), "2024-01-02");
     }
 
     #[test]

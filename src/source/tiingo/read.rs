@@ -9,8 +9,8 @@ use crate::model::{Bar, Data, Dec, Judgement, Native, News, Symbol, Ticker};
 use crate::source::listing::{self, filled, names};
 use crate::source::{Batch, Context};
 use crate::time::UnixNanos;
-use crate::wire::json::Int;
-use crate::wire::{Answer, json, times};
+use crate::wire::fields::Int;
+use crate::wire::{Answer, fields, json, times};
 
 /// An equity on IEX, a crypto pair with its `topOfBookData`, or a day of an equity.
 #[derive(Deserialize)]
@@ -118,13 +118,13 @@ struct PriceRow {
     date: CompactString,
     /// Of currencies alone.
     ticker: Option<CompactString>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     open: Option<Dec>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     high: Option<Dec>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     low: Option<Dec>,
-    #[serde(deserialize_with = "json::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     close: Option<Dec>,
     volume: Option<Dec>,
     volume_notional: Option<Dec>,

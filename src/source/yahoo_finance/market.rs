@@ -9,8 +9,8 @@ use crate::model::{Bar, Data, Dec, Interval, Judgement, Ticker, VolumeUnit};
 use crate::source::listing::names;
 use crate::source::{Batch, Context};
 use crate::time::UnixNanos;
-use crate::wire::json::Int;
-use crate::wire::{Answer, json, times};
+use crate::wire::fields::Int;
+use crate::wire::{Answer, fields, times};
 
 /// What the market data endpoints send: each under its own name, an error under it or under `finance`.
 #[derive(Deserialize)]
@@ -191,7 +191,7 @@ pub(super) fn decode_bars(cx: &Context<'_>, answer: &Answer, body: &Body, out: &
         Judgement::malformed("chart.result[0].indicators.quote: expected columns of prices, found none")
     })?;
     let column =
-        |name: &str, rows, len| json::column(&format!("chart.result[0].indicators.quote[0].{name}"), rows, len);
+        |name: &str, rows, len| fields::column(&format!("chart.result[0].indicators.quote[0].{name}"), rows, len);
     let open = column("open", columns.open.as_deref(), stamps.len())?;
     let high = column("high", columns.high.as_deref(), stamps.len())?;
     let low = column("low", columns.low.as_deref(), stamps.len())?;
