@@ -3,13 +3,15 @@
 
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::histogram::{Counts, Histogram, bump};
 use super::names::{Refusal, Stage};
+use super::snapshot::ShardSnapshot;
 use crate::model::{SourceId, Verdict};
+use crate::time::Mono;
 
 /// A number that only grows, with a single writer.
 #[derive(Debug, Default)]
@@ -60,12 +62,43 @@ pub struct Attempt {
 #[derive(Debug)]
 pub struct ShardCells {
     rows: Vec<Row>,
+    heartbeat: Gauge,
+    cpu_nanos: Gauge,
+    connections_open: Gauge,
+    connections_idle: Gauge,
+    connection_waiters: Gauge,
 }
 
 impl ShardCells {
     /// Cells for these sources, all zero.
     pub fn new(sources: &[SourceId]) -> Arc<Self> {
-        Arc::new(ShardCells { rows: sources.iter().map(|source| Row::new(*source)).collect() })
+        Arc::new(ShardCells {
+            rows: sources.iter().map(|source| Row::new(*source)).collect(),
+            heartbeat: Gauge::default(),
+            cpu_nanos: Gauge::default(),
+            connections_open: Gauge::default(),
+            connections_idle: Gauge::default(),
+            connection_waiters: Gauge::default(),
+        })
+    }
+
+    /// Says that the shard is alive, what its thread has used, and how its pool stands. Only the shard calls it.
+    pub fn beat(&self, now: Mono, cpu: Duration, open: usize, idle: usize, waiting: usize) {
+        self.heartbeat.set(now.as_nanos());
+        self.cpu_nanos.set(cpu.as_nanos() as u64);
+        self.connections_open.set(open as u64);
+        self.connections_idle.set(idle as u64);
+        self.connection_waiters.set(waiting as u64);
+    }
+
+    pub(super) fn health(&self, now: Mono) -> ShardSnapshot {
+        ShardSnapshot {
+            heartbeat_age_ms: now.since(Mono::from_nanos(self.heartbeat.read())).as_millis() as u64,
+            cpu_ms: self.cpu_nanos.read() / 1_000_000,
+            connections_open: self.connections_open.read(),
+            connections_idle: self.connections_idle.read(),
+            connection_waiters: self.connection_waiters.read(),
+        }
     }
 
     /// The writer of a source's row; `None` when the shard has no such row or its writer is taken.
@@ -102,6 +135,14 @@ impl Recorder {
     /// Records how long a stage took.
     pub fn stage(&self, stage: Stage, elapsed: Duration) {
         self.row().stages[stage as usize].record(elapsed);
+    }
+
+    /// Keeps what a failed fetch ended with, free of secrets, for the status.
+    pub fn failed(&self, message: String) {
+        // Taken on failures alone, so that readers never hold up the hot path.
+        if let Ok(mut last) = self.row().last_error.lock() {
+            *last = Some(message);
+        }
     }
 
     /// Counts a refusal made here.
@@ -176,6 +217,7 @@ pub(super) struct Row {
     breaker_opened: Gauge,
     latency: Histogram,
     stages: [Histogram; Stage::ALL.len()],
+    last_error: Mutex<Option<String>>,
 }
 
 impl Row {
@@ -198,6 +240,7 @@ impl Row {
             breaker_opened: Gauge::default(),
             latency: Histogram::new(),
             stages: Default::default(),
+            last_error: Mutex::default(),
         }
     }
 
@@ -219,6 +262,9 @@ impl Row {
         into.breakers.push(self.breaker.read());
         into.breaker_opened += self.breaker_opened.read();
         self.latency.read(&mut into.latency);
+        if let Ok(last) = self.last_error.lock() {
+            into.last_error = last.clone().or(into.last_error.take());
+        }
         for (counts, histogram) in into.stages.iter_mut().zip(&self.stages) {
             histogram.read(counts);
         }
@@ -244,6 +290,7 @@ pub(super) struct Reading {
     pub(super) breaker_opened: u64,
     pub(super) latency: Counts,
     pub(super) stages: [Counts; Stage::ALL.len()],
+    pub(super) last_error: Option<String>,
 }
 
 impl Reading {

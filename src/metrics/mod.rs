@@ -12,4 +12,7 @@ pub use cells::{Attempt, Counter, Gauge, Recorder, ShardCells};
 pub use histogram::{Counts, Histogram};
 pub use names::{BREAKER_STATES, Refusal, Stage, breaker_state};
 pub use reader::MetricsReader;
-pub use snapshot::{Latency, QuotaUse, Recent, RecordCounts, Snapshot, SourceSnapshot};
+pub use snapshot::{Latency, QuotaUse, Recent, RecordCounts, ShardSnapshot, Snapshot, SourceSnapshot};
+
+/// One shard's cells, as they cross to its thread.
+pub type SharedCells = std::sync::Arc<ShardCells>;

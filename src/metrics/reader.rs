@@ -60,6 +60,7 @@ impl MetricsReader {
             uptime_ms: uptime.as_millis() as u64,
             total: describe(&total, &self.total, uptime, now.mono),
             sources,
+            shards: self.shards.iter().map(|shard| shard.health(now.mono)).collect(),
             ..Snapshot::default()
         }
     }

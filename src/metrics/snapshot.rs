@@ -23,6 +23,23 @@ pub struct Snapshot {
     pub buffer_capacity: u64,
     /// Source by source.
     pub sources: BTreeMap<String, SourceSnapshot>,
+    /// Shard by shard.
+    pub shards: Vec<ShardSnapshot>,
+}
+
+/// How one shard stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardSnapshot {
+    /// Time since it last said that it is alive, in milliseconds.
+    pub heartbeat_age_ms: u64,
+    /// CPU time of its thread, user and system, in milliseconds.
+    pub cpu_ms: u64,
+    /// Connections open or being opened.
+    pub connections_open: u64,
+    /// Connections that serve no exchange.
+    pub connections_idle: u64,
+    /// Exchanges that wait for a connection.
+    pub connection_waiters: u64,
 }
 
 /// What is known of one source, or of all together.
@@ -72,6 +89,12 @@ pub struct SourceSnapshot {
     pub breakers_open: u64,
     /// How often breakers have opened.
     pub breaker_opened: u64,
+    /// What the last failed fetch ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The record counters; filled by the engine. `queued` is not known per source.
+    #[serde(default)]
+    pub counts: RecordCounts,
     /// The quota windows; filled by the engine.
     pub quota: Vec<QuotaUse>,
     /// When the ban ends, if there is one; filled by the engine.

@@ -314,7 +314,7 @@ mod tests {
             assert!(error.message.contains(expected), "{body}: {}", error.message);
         };
         check(r#"[{"id":7,"at":true}]"#, "[0].at");
-        check(r#"{"id":7,"at":"1.5"}"#, "at: invalid value");
+        check(r#"{"id":7,"at":"1.5"}"#, "at: expected an integer");
         check(r#"{"id":7,"at":99999999999999999999}"#, "at");
         check(r#"{"id":7,"at":1,"bids":[["1"]]}"#, "bids[0]: expected size");
         check("17", "an object or a list");
