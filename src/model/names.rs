@@ -137,7 +137,7 @@ impl Interval {
             (60, IntervalUnit::Minute),
             (1, IntervalUnit::Second),
         ];
-        let (size, unit) = units.into_iter().find(|(size, _)| seconds >= *size && seconds % size == 0)?;
+        let (size, unit) = units.into_iter().find(|(size, _)| seconds >= *size && seconds.is_multiple_of(*size))?;
         Some(Interval::new(u16::try_from(seconds / size).ok()?, unit))
     }
 
