@@ -439,9 +439,13 @@ mod tests {
 
     #[test]
     fn names_that_do_not_exist_are_refused_with_the_nearest() {
+        let ids: Vec<&str> = SOURCES.iter().map(|source| source.spec().id.as_str()).collect();
+        let ids = ids.join(", ");
         check_problems(
             "[sources.binanse]",
-            &["t.toml line 1: sources.binanse: expected a source (binance), found \"binanse\"; did you mean binance?"],
+            &[&format!(
+                "t.toml line 1: sources.binanse: expected a source ({ids}), found \"binanse\"; did you mean binance?"
+            )],
         );
         check_problems(
             "[sources.binance]\ntier = \"fre\"\nbase_urls = { acount = \"https://x\" }\n[[sources.binance.polls]]\nkind = \"tiker\"\n\
