@@ -2,10 +2,13 @@
 //! standard error. Exit statuses: 0 = done, 1 = failed, 2 = wrong usage or configuration, 3 = another verdict than
 //! `ok`. Invariant: a reader that closes the pipe early ends a command quietly.
 
+mod cat;
 mod check;
 mod decode;
+mod export;
 mod schema;
 mod sources;
+mod verify;
 
 use std::io;
 use std::process::ExitCode;
@@ -28,19 +31,27 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print records of the journal as NDJSON.
+    Cat(cat::CatArgs),
     /// Validate a configuration without starting anything, and sum it up.
     Check(check::Check),
     /// Read one stored answer of a source and print its records, or the verdict.
     Decode(decode::Decode),
+    /// Write the journal's records as Parquet files.
+    Export(export::ExportArgs),
     /// Print the JSON Schema of a record.
     Schema(schema::PrintSchema),
     /// List the sources: kinds, quotas, and whether the keys are set.
     Sources(sources::ListSources),
+    /// Check the journal: every frame and the chain of numbers.
+    Verify(verify::VerifyArgs),
 }
 
 /// How a command ended that did what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
+    /// It failed, and the command has told why.
+    Failed,
     /// All is well.
     Fine,
     /// The answer has another verdict than `ok`.
@@ -58,6 +69,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run(&arguments.command) {
+        Ok(Done::Failed) => ExitCode::from(FAILED),
         Ok(Done::Fine) => ExitCode::SUCCESS,
         Ok(Done::Verdict) => ExitCode::from(VERDICT),
         Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
@@ -72,11 +84,19 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<Done, Failure> {
     match command {
+        Command::Cat(args) => Ok(told(cat::run(args))),
         Command::Check(command) => command.run(),
         Command::Decode(command) => command.run(),
+        Command::Export(args) => Ok(told(export::run(args))),
         Command::Schema(command) => command.run(),
         Command::Sources(command) => command.run(),
+        Command::Verify(args) => Ok(told(verify::run(args))),
     }
+}
+
+/// The end of a command that tells its own errors.
+fn told(status: u8) -> Done {
+    if status == 0 { Done::Fine } else { Done::Failed }
 }
 
 /// Why a command ended early.

@@ -1,8 +1,10 @@
 //! What a record carries, per kind. Prices are in quote units and volumes in base units unless a field says otherwise;
 //! percentages are percent; times are nanoseconds since the epoch. A field the provider did not give is `None`.
 
+use std::borrow::Cow;
+
 use compact_str::CompactString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::model::{Dec, Interval, VolumeUnit};
 use crate::time::UnixNanos;
@@ -228,8 +230,41 @@ pub struct Bar {
 }
 
 /// Price and size of one level of a book.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level(pub Dec, pub Dec);
+
+/// From an array that begins with price and size, or an object that has both. What providers add to them (order counts,
+/// times, empty arrays) is ignored.
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Level;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a price and a size")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Level, A::Error> {
+                let price = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let size = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(1, &self))?;
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(Level(price, size))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Level, A::Error> {
+                let (mut price, mut size) = (None, None);
+                while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+                    match &*key {
+                        "price" => price = Some(map.next_value()?),
+                        "size" => size = Some(map.next_value()?),
+                        _ => drop(map.next_value::<de::IgnoredAny>()?),
+                    }
+                }
+                let price = price.ok_or_else(|| de::Error::missing_field("price"))?;
+                Ok(Level(price, size.ok_or_else(|| de::Error::missing_field("size"))?))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
 
 /// The order book, best level first on both sides.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -45,3 +45,229 @@
 //! keys = { "/Time Series (5min)" = "%Y-%m-%d %H:%M:%S" } # objects whose keys are times, with their format
 //! zone = "America/New_York"           # optional, UTC by default
 //! ```
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::source::Spec;
+
+/// The routes of one source, ready to match.
+#[derive(Debug)]
+pub struct Routes {
+    /// What requests must carry.
+    pub auth: Option<Auth>,
+    /// In the order of the file.
+    pub routes: Vec<Route>,
+}
+
+/// What requests must carry, and the answer to those that do not.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    need: String,
+    #[serde(default)]
+    except: Vec<String>,
+    /// Status of the refusal.
+    pub status: u16,
+    /// Body of the refusal: the name of a sample.
+    pub sample: Option<String>,
+}
+
+/// One route.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    base: Option<String>,
+    path: String,
+    #[serde(default)]
+    when: BTreeMap<String, String>,
+    method: Option<String>,
+    /// Status of the answer.
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// Headers of the answer.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Name of the sample.
+    pub sample: String,
+    /// Where the instruments asked for stand.
+    #[serde(default)]
+    pub symbols: Vec<String>,
+    /// Where the element stands that is repeated per instrument.
+    pub each: Option<String>,
+    /// Whether one instrument asked for in a bare form gives the element itself.
+    #[serde(default)]
+    pub single: bool,
+    /// Pointers to the instrument's name.
+    #[serde(default)]
+    pub name: Vec<String>,
+    /// Pointers to prices.
+    #[serde(default)]
+    pub price: Vec<String>,
+    /// Pointers to growing integers.
+    #[serde(default)]
+    pub count: Vec<String>,
+    /// Pointers to texts made unique.
+    #[serde(default)]
+    pub unique: Vec<String>,
+    /// What the shift of times is a multiple of.
+    pub step: Option<String>,
+    /// Pointers to times, by format.
+    #[serde(default)]
+    pub time: Times,
+}
+
+/// Times of a sample, by format.
+#[derive(Debug, Default, Deserialize)]
+pub struct Times {
+    /// Objects whose keys are times: pointer to format.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
+    /// The zone of wall times.
+    pub zone: Option<String>,
+    /// Format to pointers.
+    #[serde(flatten)]
+    pub formats: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    auth: Option<Auth>,
+    #[serde(default)]
+    route: Vec<Route>,
+}
+
+impl Routes {
+    /// Reads the routes of a source.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file; the sources' tests read every one.
+    pub fn of(spec: &Spec) -> Result<Routes, String> {
+        let file: File = toml::from_str(spec.routes).map_err(|error| format!("{}: routes.toml: {error}", spec.id))?;
+        for route in &file.route {
+            if spec.sample(&route.sample).is_none() {
+                return Err(format!("{}: routes.toml: {}: no sample {}", spec.id, route.path, route.sample));
+            }
+            if let Some(base) = &route.base
+                && !spec.bases.iter().any(|known| known.name == base)
+            {
+                return Err(format!("{}: routes.toml: {}: no base {base}", spec.id, route.path));
+            }
+        }
+        Ok(Routes { auth: file.auth, routes: file.route })
+    }
+
+    /// The first route that matches, with its captures.
+    pub fn find<'a>(&'a self, spec: &Spec, asked: &Asked<'_>) -> Option<(&'a Route, BTreeMap<String, String>)> {
+        self.routes.iter().find_map(|route| route.matches(spec, asked).map(|captures| (route, captures)))
+    }
+}
+
+impl Auth {
+    /// Whether a request carries what is needed.
+    pub fn passes(&self, asked: &Asked<'_>, header: impl Fn(&str) -> bool) -> bool {
+        if self.except.iter().any(|prefix| asked.path.starts_with(prefix.as_str())) {
+            return true;
+        }
+        match self.need.split_once(':') {
+            Some(("header", name)) => header(name),
+            Some((_, name)) => asked.params.iter().any(|(key, value)| key == name && !value.is_empty()),
+            None => true,
+        }
+    }
+}
+
+/// A request as the simulator sees it.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Name of the base URL it came to.
+    pub base: &'a str,
+    /// The method.
+    pub method: &'a str,
+    /// The path, percent-encoded, without a source prefix.
+    pub path: &'a str,
+    /// Query parameters, decoded, in order.
+    pub params: Vec<(String, String)>,
+}
+
+impl Asked<'_> {
+    /// The first value of a parameter.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Route {
+    fn matches(&self, spec: &Spec, asked: &Asked<'_>) -> Option<BTreeMap<String, String>> {
+        let base = self.base.as_deref().unwrap_or(spec.bases[0].name);
+        if base != asked.base || !self.method.as_deref().unwrap_or(asked.method).eq_ignore_ascii_case(asked.method) {
+            return None;
+        }
+        for (name, wanted) in &self.when {
+            let found = asked.param(name);
+            let holds = match wanted.as_str() {
+                "*" => found.is_some(),
+                "" => found.is_none(),
+                wanted => found == Some(wanted),
+            };
+            if !holds {
+                return None;
+            }
+        }
+        let mut captures = BTreeMap::new();
+        let (mut pattern, mut path) = (self.path.split('/'), asked.path.split('/'));
+        loop {
+            match (pattern.next(), path.next()) {
+                (None, None) => return Some(captures),
+                (Some(wanted), Some(found)) => capture(wanted, found, &mut captures)?,
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Matches one segment; a `{capture}` may have literal text around it.
+fn capture(wanted: &str, found: &str, captures: &mut BTreeMap<String, String>) -> Option<()> {
+    let Some((before, rest)) = wanted.split_once('{') else { return (wanted == found).then_some(()) };
+    let (name, after) = rest.split_once('}')?;
+    let inner = found.strip_prefix(before)?.strip_suffix(after)?;
+    let text = percent_encoding::percent_decode_str(inner).decode_utf8_lossy().into_owned();
+    if text.is_empty() {
+        return None;
+    }
+    captures.insert(name.to_owned(), text);
+    Some(())
+}
+
+fn ok() -> u16 {
+    200
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source;
+
+    #[test]
+    fn every_source_has_readable_routes() {
+        for source in source::SOURCES {
+            let routes = Routes::of(source.spec()).unwrap();
+            assert!(!routes.routes.is_empty(), "{}", source.spec().id);
+        }
+    }
+
+    #[test]
+    fn segments_capture_what_stands_between_literals() {
+        let check = |wanted: &str, found: &str, expected: Option<&str>| {
+            let mut captures = BTreeMap::new();
+            let matched = capture(wanted, found, &mut captures);
+            assert_eq!(matched.and(captures.get("x").map(String::as_str)), expected, "{wanted} {found}");
+        };
+        check("CIK{x}.json", "CIK0000320193.json", Some("0000320193"));
+        check("{x}", "BRK%2EB", Some("BRK.B"));
+        check("{x}", "", None);
+        check("a{x}", "b1", None);
+    }
+}

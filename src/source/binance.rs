@@ -8,10 +8,10 @@ use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 
 use crate::model::{
-    Balance, Bar, Book, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Level, Native, Query, Quote, Side,
-    SourceId, Symbol, Ticker, Trade, Verdict,
+    Balance, Bar, Book, Data, Dec, Interval, Judgement, Kind, Level, Native, Query, Quote, Side, SourceId, Symbol,
+    Ticker, TimeRange, Trade, Verdict,
 };
-use crate::source::spec::samples;
+use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaReport,
     QuotaScope, Source, Spec, State, Tier, Window, WindowShape, by_status,
@@ -42,33 +42,31 @@ impl Source for Binance {
 
     fn request(&self, cx: &Context<'_>) -> Result<Request, Judgement> {
         let query = cx.query;
-        let range_ms =
-            |at: fn(&crate::model::TimeRange) -> UnixNanos| query.range.as_ref().map(|range| at(range).as_millis());
+        let range_ms = |at: fn(&TimeRange) -> UnixNanos| query.range.as_ref().map(|range| at(range).as_millis());
         match query.kind {
             Kind::Ticker => Ok(with_symbols(Request::get("/api/v3/ticker/24hr"), cx).weight(ticker_weight(cx))),
-            Kind::Quote => {
-                let one = cx.only().is_some() && !query.whole_market;
-                Ok(with_symbols(Request::get("/api/v3/ticker/bookTicker"), cx).weight(if one { 2 } else { 4 }))
+            Kind::Quote => Ok(with_symbols(Request::get("/api/v3/ticker/bookTicker"), cx).weight(quote_weight(cx))),
+            Kind::Trade if query.range.is_some() => {
+                // Later pages go on by id, which excludes a time.
+                let first = query.cursor.is_none();
+                Ok(Request::get("/api/v3/aggTrades")
+                    .param("symbol", cx.only_native()?)
+                    .param_opt("fromId", query.cursor.as_ref())
+                    .param_opt("startTime", range_ms(|range| range.from).filter(|_| first))
+                    .param_opt("endTime", range_ms(|range| range.to).filter(|_| first).map(|ms| ms - 1))
+                    .param("limit", query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX))
+                    .weight(4))
             }
-            Kind::Trade => match (&query.cursor, query.range) {
-                (Some(from_id), _) => Ok(Request::get("/api/v3/historicalTrades")
+            Kind::Trade => {
+                let path = if query.cursor.is_some() { "/api/v3/historicalTrades" } else { "/api/v3/trades" };
+                Ok(Request::get(path)
                     .param("symbol", cx.only_native()?)
-                    .param("limit", query.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX))
-                    .param("fromId", from_id)
-                    .weight(25)),
-                (None, None) => Ok(Request::get("/api/v3/trades")
-                    .param("symbol", cx.only_native()?)
+                    .param_opt("fromId", query.cursor.as_ref())
                     .param_opt("limit", query.limit.map(|rows| rows.clamp(1, ROWS_MAX)))
-                    .weight(25)),
-                (None, Some(_)) => Ok(Request::get("/api/v3/aggTrades")
-                    .param("symbol", cx.only_native()?)
-                    .param_opt("startTime", range_ms(|range| range.from))
-                    .param_opt("endTime", range_ms(|range| range.to))
-                    .param("limit", query.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX))
-                    .weight(4)),
-            },
+                    .weight(25))
+            }
             Kind::Bar => {
-                let interval = query.interval.unwrap_or(Interval::MINUTE);
+                let interval = SPEC.interval(query)?;
                 let start = match &query.cursor {
                     Some(cursor) => Some(cursor.clone()),
                     None => range_ms(|range| range.from).map(|ms| format_compact!("{ms}")),
@@ -103,7 +101,7 @@ impl Source for Binance {
     }
 
     fn decode(&self, cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
-        match cx.query.kind {
+        let decoded = match cx.query.kind {
             Kind::Ticker => decode_summaries(cx, &answer.body, |row| row.ticker(), out).map(|()| None),
             Kind::Quote => decode_summaries(cx, &answer.body, |row| row.quote(), out).map(|()| None),
             Kind::Trade => decode_trades(cx, &answer.body, out),
@@ -111,33 +109,17 @@ impl Source for Binance {
             Kind::Book => decode_book(cx, &answer.body, out).map(|()| None),
             Kind::Balance => decode_balances(&answer.body, out).map(|()| None),
             kind => Err(Judgement::unservable("kind_unknown", format!("binance: has no {kind}"))),
-        }
+        };
+        decoded.map_err(|judgement| by_code(answer).unwrap_or(judgement))
     }
 
     fn classify(&self, _cx: &Context<'_>, answer: &Answer) -> Judgement {
-        let mut doc = json::plain(&answer.body);
-        let Ok(error) = doc.read::<ErrorBody<'_>>() else {
-            let judgement = by_status(answer, None);
-            // 403 without the envelope is the web application firewall, which shuts out by pace (rest-api.md, "HTTP Return Codes").
-            return if answer.status == 403 {
-                Judgement { verdict: Verdict::RateLimited, reason: "waf", ..judgement }
-            } else {
-                judgement
-            };
-        };
-        let judgement = by_status(answer, Some(error.msg));
-        let (verdict, reason) = match (answer.status, error.code) {
-            (418, _) => (Verdict::Banned, "http_418"),
-            (429, _) | (_, -1003 | -1015) => (Verdict::RateLimited, "weight_used_up"),
-            (_, -1121) => (Verdict::NotFound, "symbol_unknown"),
-            (_, -1021) => (Verdict::BadRequest, "clock_skew"),
-            (_, -1022) => (Verdict::Unauthorized, "signature"),
-            (_, -2014 | -2015) => (Verdict::Unauthorized, "key"),
-            (_, -1120) => (Verdict::BadRequest, "interval_unknown"),
-            (_, -1000 | -1001 | -1006 | -1007 | -1008 | -1016) => (Verdict::UpstreamError, "provider"),
-            _ => (judgement.verdict, judgement.reason),
-        };
-        Judgement { verdict, reason, ..judgement }.banned_until(banned_until(error.msg))
+        let judgement = by_code(answer).unwrap_or_else(|| by_status(answer, None));
+        // 403 without the envelope is the web application firewall, which shuts out by pace (rest-api.md, "HTTP Return Codes").
+        if answer.status == 403 && judgement.reason == "http_403" {
+            return Judgement { verdict: Verdict::RateLimited, reason: "waf", ..judgement };
+        }
+        judgement
     }
 
     fn prerequisites(&self) -> &'static [Prerequisite] {
@@ -163,7 +145,7 @@ impl Source for Binance {
             return Ok(());
         }
         let info: ExchangeInfo<'_> = doc.read()?;
-        let listed: Vec<Instrument> = info
+        state.instruments = info
             .symbols
             .iter()
             .map(|row| Instrument {
@@ -171,8 +153,8 @@ impl Source for Binance {
                 native: Native::new(row.symbol),
                 aliases: Vec::new(),
             })
-            .collect();
-        state.instruments = listed.into();
+            .collect::<Vec<_>>()
+            .into();
         Ok(())
     }
 
@@ -186,6 +168,27 @@ impl Source for Binance {
 struct ErrorBody<'a> {
     code: i64,
     msg: &'a str,
+}
+
+/// What the error envelope says (errors.md); `None` when the body is none.
+fn by_code(answer: &Answer) -> Option<Judgement> {
+    let mut doc = json::plain(&answer.body);
+    let error = doc.read::<ErrorBody<'_>>().ok()?;
+    let judgement = by_status(answer, Some(error.msg));
+    let (verdict, reason) = match (answer.status, error.code) {
+        (418, _) => (Verdict::Banned, "http_418"),
+        (429, _) | (_, -1003 | -1015) => (Verdict::RateLimited, "weight_used_up"),
+        (_, -1121) => (Verdict::NotFound, "symbol_unknown"),
+        (_, -1021) => (Verdict::BadRequest, "clock_skew"),
+        (_, -1022) => (Verdict::Unauthorized, "signature"),
+        (_, -1002 | -2014 | -2015) => (Verdict::Unauthorized, "key"),
+        (_, -1120) => (Verdict::BadRequest, "interval_unknown"),
+        (_, -1000 | -1001 | -1006 | -1007 | -1008 | -1016) => (Verdict::UpstreamError, "provider"),
+        (_, -1999..=-1100) => (Verdict::BadRequest, "argument"),
+        (200..=299, _) => (Verdict::UpstreamError, "provider"),
+        _ => (judgement.verdict, judgement.reason),
+    };
+    Some(Judgement { verdict, reason, ..judgement }.banned_until(banned_until(error.msg)))
 }
 
 #[derive(Deserialize)]
@@ -312,7 +315,6 @@ struct TradeRow {
 
 fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
     let rows: Vec<TradeRow> = json::plain(body).read()?;
-    let only = cx.only();
     for row in &rows {
         let side = if row.is_buyer_maker { Side::Sell } else { Side::Buy };
         let trade = Trade {
@@ -322,11 +324,17 @@ fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<Optio
             side: Some(side),
             volume_unit: None,
         };
-        let (symbol, native) = names(only);
+        let (symbol, native) = cx.names(None);
         out.push(symbol, native, Some(times::millis("time", row.time)?), Data::Trade(trade));
     }
-    let full = rows.len() as u32 >= cx.query.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX);
-    Ok(rows.last().filter(|_| full && cx.query.cursor.is_some()).map(|row| format_compact!("{}", row.id + 1)))
+    // Recent trades have no next page: only reading on from an id, or through a span of time, goes forward.
+    let asked = cx.query.limit.unwrap_or(if cx.query.range.is_some() { ROWS_MAX } else { 500 });
+    let full = rows.len() as u32 >= asked.clamp(1, ROWS_MAX);
+    let goes_on = |row: &&TradeRow| match cx.query.range {
+        Some(range) => row.time < range.to.as_millis(),
+        None => cx.query.cursor.is_some(),
+    };
+    Ok(rows.last().filter(|_| full).filter(goes_on).map(|row| format_compact!("{}", row.id.saturating_add(1))))
 }
 
 json::row! {
@@ -348,13 +356,12 @@ json::row! {
 
 fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
     let rows: Vec<Kline> = json::plain(&answer.body).read()?;
-    let only = cx.only();
     for row in &rows {
         let start = times::millis("[0]", row.open_ms)?;
         let end = times::millis("[6]", row.close_ms.saturating_add(1))?;
         let closed = end <= answer.ts_recv;
         let bar = Bar {
-            interval: cx.query.interval.or_else(|| times::interval_between(start, end)),
+            interval: times::interval_between(start, end).or(cx.query.interval),
             start,
             end: Some(end),
             open: row.open,
@@ -367,7 +374,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
             closed: Some(closed),
             volume_unit: None,
         };
-        let (symbol, native) = names(only);
+        let (symbol, native) = cx.names(None);
         out.push(symbol, native, Some(if closed { end } else { start }), Data::Bar(Box::new(bar)));
     }
     let next = rows.last().map(|row| row.close_ms.saturating_add(1));
@@ -388,7 +395,7 @@ struct Depth {
 
 fn decode_book(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Judgement> {
     let depth: Depth = json::plain(body).read()?;
-    let (symbol, native) = names(cx.only());
+    let (symbol, native) = cx.names(None);
     let ts_event = depth.time.map(|ms| times::millis("T", ms)).transpose()?;
     let book = Book { bids: depth.bids, asks: depth.asks, sequence: Some(depth.last_update_id), volume_unit: None };
     out.push(symbol, native, ts_event, Data::Book(Box::new(book)));
@@ -422,10 +429,6 @@ fn decode_balances(body: &[u8], out: &mut Batch) -> Result<(), Judgement> {
     Ok(())
 }
 
-fn names(only: Option<(&Symbol, &Native)>) -> (Option<Symbol>, Option<Native>) {
-    (only.map(|(symbol, _)| symbol.clone()), only.map(|(_, native)| native.clone()))
-}
-
 fn with_symbols(request: Request, cx: &Context<'_>) -> Request {
     match cx.natives.as_slice() {
         _ if cx.query.whole_market => request,
@@ -445,6 +448,10 @@ fn ticker_weight(cx: &Context<'_>) -> u32 {
         21..=100 => 40,
         _ => 80,
     }
+}
+
+fn quote_weight(cx: &Context<'_>) -> u32 {
+    if cx.only().is_some() && !cx.query.whole_market { 2 } else { 4 }
 }
 
 /// Adds time, key and signature (rest-api.md, "SIGNED Endpoint Examples"): the signature is over the exact query sent.
@@ -479,7 +486,6 @@ const CLOCK: &str = "clock_offset_ms";
 const ACCOUNT: usize = 1;
 const ROWS_MAX: u32 = 1_000;
 
-const MINUTE: Duration = Duration::from_secs(60);
 const PAIRS: &[&str] = &["BTC-USDT", "ETH-USDT", "SOL-USDT"];
 
 static PREREQUISITES: &[Prerequisite] = &[
@@ -505,20 +511,8 @@ static SPEC: Spec = Spec {
         Base { name: "account", url: "https://api.binance.com" },
     ],
     kinds: &[
-        KindSpec {
-            kind: Kind::Ticker,
-            batching: Batching::Many(100),
-            whole_market: true,
-            every: Duration::from_secs(2),
-            ..KIND
-        },
-        KindSpec {
-            kind: Kind::Quote,
-            batching: Batching::Many(100),
-            whole_market: true,
-            every: Duration::from_secs(2),
-            ..KIND
-        },
+        KindSpec { kind: Kind::Ticker, ..SUMMARIES },
+        KindSpec { kind: Kind::Quote, ..SUMMARIES },
         KindSpec { kind: Kind::Trade, ranges: true, every: Duration::from_secs(5), ..KIND },
         KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
         KindSpec { kind: Kind::Book, every: Duration::from_secs(5), ..KIND },
@@ -541,25 +535,20 @@ static SPEC: Spec = Spec {
     ],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 6_000, per: MINUTE, shape: WindowShape::Fixed }],
+        windows: &[Window { bucket: "", limit: 6_000, per: Duration::from_secs(60), shape: WindowShape::Fixed }],
     }],
     scope: QuotaScope::Ip,
-    samples: samples!(
-        "binance",
-        "account.json",
-        "agg_trades.json",
-        "book_ticker.json",
-        "depth.json",
-        "exchange_info.json",
-        "klines.json",
-        "ticker_24hr.json",
-        "time.json",
-        "trades.json",
-    ),
+    samples: samples! {
+        "binance", "account.json", "agg_trades.json", "book_ticker.json", "depth.json", "exchange_info.json",
+        "klines.json", "ticker_24hr.json", "time.json", "trades.json"
+    },
     routes: include_str!("samples/binance/routes.toml"),
     evidence: Evidence::Recorded,
     quota_docs: "6,000 request weight per minute and IP (rest-api.md, LIMITS; 2026-07-21)",
 };
+
+const SUMMARIES: KindSpec =
+    KindSpec { batching: Batching::Many(100), whole_market: true, every: Duration::from_secs(2), ..KIND };
 
 const KIND: KindSpec = KindSpec {
     kind: Kind::Ticker,
@@ -572,23 +561,9 @@ const KIND: KindSpec = KindSpec {
     examples: PAIRS,
 };
 
-const INTERVALS: &[Interval] = &[
-    Interval::new(1, IntervalUnit::Second),
-    Interval::MINUTE,
-    Interval::new(3, IntervalUnit::Minute),
-    Interval::new(5, IntervalUnit::Minute),
-    Interval::new(15, IntervalUnit::Minute),
-    Interval::new(30, IntervalUnit::Minute),
-    Interval::HOUR,
-    Interval::new(2, IntervalUnit::Hour),
-    Interval::new(4, IntervalUnit::Hour),
-    Interval::new(6, IntervalUnit::Hour),
-    Interval::new(8, IntervalUnit::Hour),
-    Interval::new(12, IntervalUnit::Hour),
-    Interval::DAY,
-    Interval::new(3, IntervalUnit::Day),
-    Interval::WEEK,
-    Interval::MONTH,
+const INTERVALS: &[Interval] = intervals![
+    1 Second, 1 Minute, 3 Minute, 5 Minute, 15 Minute, 30 Minute, 1 Hour, 2 Hour, 4 Hour, 6 Hour, 8 Hour, 12 Hour, 1 Day,
+    3 Day, 1 Week, 1 Month
 ];
 
 #[cfg(test)]
@@ -596,6 +571,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::{Credentials, Secret};
     use crate::source::testing;
 
     fn btc(kind: Kind) -> Query {
@@ -679,6 +655,15 @@ mod tests {
     }
 
     #[test]
+    fn levels_may_be_longer() {
+        let body = r#"{"lastUpdateId":1,"bids":[["4.0","431.0",[]]],"asks":[["4.1","12.0",[]]]}"#;
+        let found = testing::decode(&Binance, &btc(Kind::Book), 200, body).unwrap();
+        assert_eq!(found[0]["data"], json!({"bids": [["4.0", "431.0"]], "asks": [["4.1", "12.0"]], "sequence": 1}));
+        let short = r#"{"lastUpdateId":1,"bids":[["4.0"]],"asks":[]}"#;
+        testing::check_verdict(&Binance, &btc(Kind::Book), 200, short, (Verdict::Malformed, "shape"));
+    }
+
+    #[test]
     fn books_and_quotes() {
         testing::check(
             &Binance,
@@ -750,4 +735,113 @@ mod tests {
         assert_eq!(request.weight, 2);
         assert!(testing::request(&Binance, &Query::new(Kind::Ticker).symbol("BTC-USDT.PERP")).is_err());
     }
+
+    #[test]
+    fn envelopes_are_known_whatever_the_status() {
+        let check = |body, expected| testing::check_verdict(&Binance, &btc(Kind::Ticker), 200, body, expected);
+        check(r#"{"code":-1121,"msg":"Invalid symbol."}"#, (Verdict::NotFound, "symbol_unknown"));
+        check(r#"{"code":-1008,"msg":"Server is currently overloaded."}"#, (Verdict::UpstreamError, "provider"));
+        check(
+            r#"{"code":-1100,"msg":"Illegal characters found in parameter 'symbol'."}"#,
+            (Verdict::BadRequest, "argument"),
+        );
+        check(r#"{"symbol":"BTCUSDT"}"#, (Verdict::Malformed, "shape"));
+        check(r#"{"symbol":"BTCUSDT","lastPrice":"1","volume":true}"#, (Verdict::Malformed, "shape"));
+    }
+
+    #[test]
+    fn trades_of_a_span_are_read_on_by_id() {
+        let at = |ms| UnixNanos::from_millis(ms).unwrap();
+        let span = btc(Kind::Trade).range(at(1_767_225_598_000), at(1_767_225_600_000)).limit(1);
+        let target = |query: &Query| testing::request(&Binance, query).unwrap().target().to_owned();
+        assert_eq!(
+            target(&span),
+            "/api/v3/aggTrades?symbol=BTCUSDT&startTime=1767225598000&endTime=1767225599999&limit=1"
+        );
+        assert_eq!(
+            target(&span.clone().cursor("966492863")),
+            "/api/v3/aggTrades?symbol=BTCUSDT&fromId=966492863&limit=1"
+        );
+        let next = |query: &Query, sample| {
+            let (state, credentials) = (State::default(), testing::credentials(&Binance));
+            let cx = Context::new(&Binance, query, &state, &credentials, "", testing::NOW).unwrap();
+            let answer = Answer::new(200, SPEC.sample(sample).unwrap());
+            Binance.decode(&cx, &answer, &mut Batch::new(SPEC.id, UnixNanos::EPOCH)).unwrap()
+        };
+        assert_eq!(next(&span, "agg_trades.json").as_deref(), Some("966492863"));
+        assert_eq!(next(&span.clone().limit(2), "agg_trades.json"), None);
+        let before = btc(Kind::Trade).range(at(1_767_225_597_000), at(1_767_225_598_000)).limit(1);
+        assert_eq!(next(&before, "agg_trades.json"), None);
+        assert_eq!(next(&btc(Kind::Trade).limit(2), "trades.json"), None);
+        assert_eq!(next(&btc(Kind::Trade).limit(2).cursor("1"), "trades.json").as_deref(), Some("5711468875"));
+    }
+
+    #[test]
+    fn prerequisites_fill_the_state() {
+        let mut state = State::default();
+        let mut answer = Answer::new(200, SPEC.sample("time.json").unwrap());
+        answer.ts_recv = UnixNanos::from_millis(1_767_225_600_250).unwrap();
+        Binance.prerequisite_decode(CLOCK, &answer, &mut state).unwrap();
+        assert_eq!(state.values[CLOCK], "-250");
+        let answer = Answer::new(200, SPEC.sample("exchange_info.json").unwrap());
+        Binance.prerequisite_decode("instruments", &answer, &mut state).unwrap();
+        assert_eq!(state.instruments.symbol_of("SOLUSDT"), Some(&Symbol::new("SOL-USDT")));
+        let answer = Answer::new(503, "");
+        let judgement = Binance.prerequisite_decode("instruments", &answer, &mut state).unwrap_err();
+        assert_eq!(judgement.verdict, Verdict::UpstreamError);
+    }
+
+    #[test]
+    fn the_documented_signatures_come_out() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/recordings/binance/signing_vectors.json");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            eprintln!("skipped: no signing vectors at {}", path.display());
+            return;
+        };
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let secret = Secret::new(file["secretKey"].as_str().unwrap());
+        let vectors = file["vectors"].as_array().unwrap();
+        assert!(!vectors.is_empty());
+        for vector in vectors {
+            let payload = vector["payload"].as_str().unwrap();
+            assert_eq!(
+                sign::hmac_sha256_hex(&secret, payload),
+                vector["hmac_sha256_hex"].as_str().unwrap(),
+                "{payload}"
+            );
+        }
+    }
+
+    /// RFC 8032 section 7.1, test 1: the key in PKCS#8, the signature of the empty message, the public key.
+    #[test]
+    fn a_pem_key_signs_by_ed25519() {
+        use base64::Engine as _;
+        let pem = Secret::new(
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n",
+        );
+        let expected = "5VZDAMNgrHKQhuLMgG6CioSHfx645dl02HPgZSJJAVVfuIIVkKM7rMYeOXAc+bRr0lv18FlbviRlUUFDjnoQCw==";
+        assert_eq!(sign::ed25519_base64(&pem, "").unwrap(), expected);
+
+        let mut credentials = Credentials::default();
+        credentials.insert(KEY, Secret::new("simulated-binance-key"));
+        credentials.insert(SECRET, pem);
+        let (query, state) = (Query::new(Kind::Balance), State::default());
+        let cx = Context::new(&Binance, &query, &state, &credentials, "", testing::NOW).unwrap();
+        let request = Binance.request(&cx).unwrap();
+        let (payload, signature) = request.query().rsplit_once("&signature=").unwrap();
+        let signature = percent_encoding::percent_decode_str(signature).decode_utf8().unwrap();
+        let signature = base64::engine::general_purpose::STANDARD.decode(&*signature).unwrap();
+        let public: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&PUBLIC[2 * at..2 * at + 2], 16).unwrap()).collect();
+        aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, public)
+            .verify(payload.as_bytes(), &signature)
+            .unwrap();
+
+        credentials.insert(SECRET, Secret::new("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"));
+        let cx = Context::new(&Binance, &query, &state, &credentials, "", testing::NOW).unwrap();
+        let judgement = Binance.request(&cx).unwrap_err();
+        assert_eq!((judgement.verdict, judgement.reason, judgement.local), (Verdict::Unauthorized, "key_form", true));
+    }
+
+    const PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 }

@@ -2,13 +2,42 @@
 //! A source builds requests and reads answers. It does no I/O, reads no clock and holds no state: what it needs to know
 //! comes in a [`Context`]. Invariant: nothing here names a socket, an executor or a lock.
 
+mod alpaca;
+mod alpha_vantage;
+mod bars;
 mod binance;
+mod bitstamp;
+mod bybit;
+mod coinbase;
+mod coingecko;
+mod coinmarketcap;
+mod coins;
+mod contract;
+mod deribit;
+mod finnhub;
+mod fmp;
+mod frankfurter;
+mod fred;
+mod gdelt;
+mod gemini;
 mod instruments;
 mod judge;
+mod kraken;
+mod kucoin;
+mod listing;
+mod newsapi;
 mod offline;
+mod okx;
+pub mod planner;
+mod polygon;
+mod sec_edgar;
 mod spec;
 #[cfg(test)]
 mod testing;
+mod tickers;
+mod tiingo;
+mod twelve_data;
+mod yahoo_finance;
 
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
@@ -29,7 +58,32 @@ use crate::time::UnixNanos;
 use crate::wire::{Answer, Request};
 
 /// Every source, in alphabetical order.
-pub static SOURCES: &[&dyn Source] = &[&binance::Binance];
+pub static SOURCES: &[&dyn Source] = &[
+    &alpaca::Alpaca,
+    &alpha_vantage::AlphaVantage,
+    &binance::Binance,
+    &bitstamp::Bitstamp,
+    &bybit::Bybit,
+    &coinbase::Coinbase,
+    &coingecko::CoinGecko,
+    &coinmarketcap::CoinMarketCap,
+    &deribit::Deribit,
+    &finnhub::Finnhub,
+    &fmp::Fmp,
+    &frankfurter::Frankfurter,
+    &fred::Fred,
+    &gdelt::Gdelt,
+    &gemini::Gemini,
+    &kraken::Kraken,
+    &kucoin::Kucoin,
+    &newsapi::NewsApi,
+    &okx::Okx,
+    &polygon::Polygon,
+    &sec_edgar::SecEdgar,
+    &tiingo::Tiingo,
+    &twelve_data::TwelveData,
+    &yahoo_finance::YahooFinance,
+];
 
 /// Finds a source by its id.
 pub fn find(id: &str) -> Option<&'static dyn Source> {
@@ -47,6 +101,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// A local `bad_request` when the provider cannot express the symbol; the message gives an example of one it can.
     fn native(&self, kind: Kind, symbol: &Symbol, state: &State) -> Result<Native, Judgement>;
+
+    /// Which symbols one request can ask for together: only those with the same key. Differs from `""` where a
+    /// provider serves its instruments at several addresses, or relative to one base.
+    fn batch_key(&self, _kind: Kind, _symbol: &Symbol) -> CompactString {
+        CompactString::default()
+    }
 
     /// The one request that answers `cx.query`.
     ///
@@ -180,6 +240,14 @@ impl<'a> Context<'a> {
         match asked {
             Some(index) => Some(self.query.symbols[index].clone()),
             None => self.state.instruments.symbol_of(native).cloned(),
+        }
+    }
+
+    /// The names of a record: the body's own name where it gives one, else those of the only symbol asked about.
+    pub fn names(&self, told: Option<&str>) -> (Option<Symbol>, Option<Native>) {
+        match told {
+            Some(native) => (self.symbol_of(native), Some(Native::new(native))),
+            None => self.only().map(|(symbol, native)| (symbol.clone(), native.clone())).unzip(),
         }
     }
 

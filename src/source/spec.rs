@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Interval, Kind, Query, SourceId, Verdict};
+use crate::model::{Interval, Judgement, Kind, Query, SourceId, Verdict};
 
 /// What a provider is and allows.
 #[derive(Debug)]
@@ -35,6 +35,24 @@ impl Spec {
     /// What it declares of a kind; `None` when it does not serve it.
     pub fn kind(&self, kind: Kind) -> Option<&KindSpec> {
         self.kinds.iter().find(|spec| spec.kind == kind)
+    }
+
+    /// The bar length that a query asks for; a minute when it names none.
+    ///
+    /// # Errors
+    /// A local `bad_request` that names the lengths the provider offers.
+    pub fn interval(&self, query: &Query) -> Result<Interval, Judgement> {
+        let offered = self.kind(Kind::Bar).map_or(&[][..], |spec| spec.intervals);
+        let interval = query.interval.unwrap_or(Interval::MINUTE);
+        if offered.contains(&interval) {
+            return Ok(interval);
+        }
+        let names: Vec<String> = offered.iter().map(Interval::to_string).collect();
+        let expected = names.join(", ");
+        Err(Judgement::unservable(
+            "interval_unknown",
+            format!("{}: expected an interval of {expected}, found {interval}", self.id),
+        ))
     }
 
     /// A sample's body by its file name.
@@ -201,3 +219,11 @@ macro_rules! samples {
     };
 }
 pub(crate) use samples;
+
+/// Bar lengths by count and unit: `intervals![1 Minute, 4 Hour]`.
+macro_rules! intervals {
+    ($($count:literal $unit:ident),+ $(,)?) => {
+        &[$($crate::model::Interval::new($count, $crate::model::IntervalUnit::$unit)),+]
+    };
+}
+pub(crate) use intervals;

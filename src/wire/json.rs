@@ -125,7 +125,7 @@ fn quote_numbers(body: &[u8]) -> Vec<u8> {
 }
 
 /// The index after the closing quote of the string whose first byte is at `start`.
-fn string_end(body: &[u8], start: usize) -> usize {
+pub(super) fn string_end(body: &[u8], start: usize) -> usize {
     let mut at = start;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &body[at..]) {
         at += found;

@@ -2,6 +2,7 @@
 //! No sockets and no clock. Invariant: a secret inside a request is marked, so that no display shows it.
 
 pub mod answer;
+pub mod fields;
 pub mod json;
 pub mod request;
 pub mod sign;

@@ -158,7 +158,8 @@ impl Request {
             percent_encoding::percent_decode_str(&secret).decode_utf8().ok().map(|text| text.into_owned())
         });
         let headers = self.headers.iter().filter_map(|(_, text)| match text {
-            HeaderText::Secret(secret) => Some(secret.trim_start_matches("Bearer ").to_owned()),
+            // The scheme before the secret (`Bearer`, `Token`) is none.
+            HeaderText::Secret(secret) => secret.rsplit(' ').next().map(str::to_owned),
             HeaderText::Plain(_) => None,
         });
         for secret in plain.chain(encoded).chain(headers).filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
@@ -204,6 +205,8 @@ mod tests {
         assert_eq!(request.redact("key k3y/with+odd and k3y%2Fwith%2Bodd"), "key *** and ***");
         assert!(!format!("{request:?}").contains("k3y"));
         let request = Request::get("/").header_secret("authorization", "Bearer abcdef");
+        assert_eq!(request.redact("bad token abcdef"), "bad token ***");
+        let request = Request::get("/").header_secret("authorization", "apikey abcdef");
         assert_eq!(request.redact("bad token abcdef"), "bad token ***");
     }
 }

@@ -82,6 +82,17 @@ pub fn date(at: UnixNanos) -> String {
     timestamp.to_zoned_datetime(TimeZone::UTC).date().to_string()
 }
 
+/// The RFC 3339 form in UTC, whole seconds: `2024-11-01T06:01:36Z`.
+pub fn iso(at: UnixNanos) -> String {
+    jiff::Timestamp::from_second(at.as_secs()).unwrap_or_default().to_string()
+}
+
+/// `at` in UTC by a `strftime` pattern: `%Y%m%d%H%M%S`.
+pub fn stamp(at: UnixNanos, pattern: &str) -> String {
+    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())).unwrap_or_default();
+    timestamp.strftime(pattern).to_string()
+}
+
 /// The end of a bar that starts at `start`: the start plus the interval's length; a month later for months.
 pub fn bar_end(start: UnixNanos, interval: crate::model::Interval) -> Option<UnixNanos> {
     if let Some(length) = interval.duration() {
@@ -91,6 +102,70 @@ pub fn bar_end(start: UnixNanos, interval: crate::model::Interval) -> Option<Uni
     let months = jiff::Span::new().try_months(i64::from(interval.count())).ok()?;
     let end = timestamp.to_zoned_datetime(TimeZone::UTC).checked_add(months).ok()?.timestamp();
     i64::try_from(end.as_nanosecond()).ok().map(UnixNanos::from_nanos)
+}
+
+/// Where a bar ends, whether it is over, and which time its record bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarSpan {
+    /// First moment after the bar, when its length is known.
+    pub end: Option<UnixNanos>,
+    /// Whether it is over, when anything tells.
+    pub closed: Option<bool>,
+    /// Its end when closed, else its start.
+    pub ts_event: UnixNanos,
+}
+
+/// The span of a bar that starts at `start`. `told` is what the provider says of its being over; without it the time of
+/// receipt decides, where the length is known.
+pub fn bar_span(
+    start: UnixNanos,
+    interval: Option<crate::model::Interval>,
+    told: Option<bool>,
+    ts_recv: UnixNanos,
+) -> BarSpan {
+    let end = interval.and_then(|interval| bar_end(start, interval));
+    let closed = told.or_else(|| end.map(|end| end <= ts_recv));
+    let ts_event = end.filter(|_| closed == Some(true)).unwrap_or(start);
+    BarSpan { end, closed, ts_event }
+}
+
+/// The first moment of the week (from Monday) or calendar month in `zone` that `at` lies in, for providers that name such
+/// bars by their last day; `at` itself for other intervals.
+///
+/// # Errors
+/// `malformed`, naming `field`, when there is no such moment.
+pub fn period_start(
+    field: &str,
+    at: UnixNanos,
+    interval: Option<crate::model::Interval>,
+    zone: &TimeZone,
+) -> Result<UnixNanos, Judgement> {
+    use crate::model::Interval;
+    let wall = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos()))
+        .map_err(|_| out_of_range(field, at.as_nanos()))?
+        .to_zoned_datetime(zone.clone())
+        .date();
+    let first = match interval {
+        Some(Interval::WEEK) => {
+            let days = i64::from(wall.weekday().to_monday_zero_offset());
+            wall.checked_sub(jiff::Span::new().days(days)).map_err(|_| out_of_range(field, wall))?
+        }
+        Some(Interval::MONTH) => wall.first_of_month(),
+        _ => return Ok(at),
+    };
+    let start =
+        zone.to_timestamp(first.to_datetime(jiff::civil::Time::midnight())).map_err(|_| out_of_range(field, wall))?;
+    timestamp_nanos(field, start)
+}
+
+/// The time from `at` to the next midnight in `zone`: when daily quotas start again. A whole day beyond the calendar.
+pub fn until_midnight(at: UnixNanos, zone: &TimeZone) -> std::time::Duration {
+    let day = std::time::Duration::from_secs(86_400);
+    let Ok(timestamp) = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())) else { return day };
+    let Ok(tomorrow) = timestamp.to_zoned_datetime(zone.clone()).date().tomorrow() else { return day };
+    let Ok(midnight) = zone.to_timestamp(tomorrow.to_datetime(jiff::civil::Time::midnight())) else { return day };
+    let left = midnight.as_nanosecond() - i128::from(at.as_nanos());
+    u64::try_from(left).map_or(day, std::time::Duration::from_nanos)
 }
 
 /// The interval of a bar from `start` to `end`, where its length names one; a span of 28 to 31 days is a month.
@@ -132,9 +207,52 @@ mod tests {
     }
 
     #[test]
+    fn weeks_and_months_have_a_first_day() {
+        use crate::model::Interval;
+        let check = |interval, expected: &str| {
+            let at = local("t", "2026-01-07", &TimeZone::UTC).unwrap();
+            assert_eq!(date(period_start("t", at, interval, &TimeZone::UTC).unwrap()), expected);
+        };
+        check(Some(Interval::WEEK), "2026-01-05");
+        check(Some(Interval::MONTH), "2026-01-01");
+        check(Some(Interval::DAY), "2026-01-07");
+        check(None, "2026-01-07");
+    }
+
+    #[test]
+    fn midnight_is_the_zones() {
+        let new_york = zone("tz", "America/New_York").unwrap();
+        let at = rfc3339("t", "2026-01-02T03:04:05Z").unwrap();
+        assert_eq!(until_midnight(at, &new_york).as_secs(), 6_955);
+    }
+
+    #[test]
+    fn stamps_are_in_utc() {
+        let at = UnixNanos::from_secs(1_704_164_645).unwrap();
+        assert_eq!(stamp(at, "%Y%m%d%H%M%S"), "20240102030405");
+        assert_eq!(date(at), "2024-01-02");
+    }
+
+    #[test]
     fn patterns_and_offsets() {
         assert_eq!(pattern("t", "20240102T030405Z", "%Y%m%dT%H%M%SZ").unwrap().as_secs(), 1_704_164_645);
         assert_eq!(rfc3339("t", "1970-01-01T01:00:00.5+01:00").unwrap().as_millis(), 500);
+        assert_eq!(iso(UnixNanos::from_millis(1_704_164_645_900).unwrap()), "2024-01-02T03:04:05Z");
         assert!(rfc3339("t", "9999-01-01T00:00:00Z").is_err());
+    }
+
+    #[test]
+    fn a_bar_bears_its_end_once_it_is_over() {
+        let at = |secs| UnixNanos::from_secs(secs).unwrap();
+        let minute = Some(crate::model::Interval::MINUTE);
+        let check = |interval, told, recv, end: Option<i64>, closed, event| {
+            let expected = BarSpan { end: end.map(at), closed, ts_event: at(event) };
+            assert_eq!(bar_span(at(0), interval, told, at(recv)), expected);
+        };
+        check(minute, None, 60, Some(60), Some(true), 60);
+        check(minute, None, 59, Some(60), Some(false), 0);
+        check(minute, Some(false), 99, Some(60), Some(false), 0);
+        check(None, None, 99, None, None, 0);
+        check(None, Some(true), 99, None, Some(true), 0);
     }
 }

@@ -29,6 +29,8 @@ pub struct Case {
 
 /// What must come of a recording.
 pub enum Expect {
+    /// A good answer without any record.
+    Nothing,
     /// These records, read from the same bytes by an independent reader.
     Records(fn(&Value) -> Vec<Value>),
     /// This verdict with this reason.
@@ -72,10 +74,60 @@ fn expand(token: &str) -> String {
     format!("{sign}{body}")
 }
 
+mod alpaca;
+mod alpha_vantage;
 mod binance;
+mod bitstamp;
+mod bybit;
+mod coinbase;
+mod coingecko;
+mod coinmarketcap;
+mod deribit;
+mod finnhub;
+mod fmp;
+mod frankfurter;
+mod fred;
+mod gdelt;
+mod gemini;
+mod instruments;
+mod kraken;
+mod kucoin;
+mod newsapi;
+mod okx;
+mod polygon;
+mod rows;
+mod sec_edgar;
+mod tiingo;
+mod twelve_data;
+mod yahoo_finance;
 
 /// Every source's table.
-const TABLES: &[(&str, &[Case], &[Skip])] = &[("binance", binance::CASES, binance::SKIPS)];
+const TABLES: &[(&str, &[Case], &[Skip])] = &[
+    ("alpaca", alpaca::CASES, alpaca::SKIPS),
+    ("alpha_vantage", alpha_vantage::CASES, alpha_vantage::SKIPS),
+    ("binance", binance::CASES, binance::SKIPS),
+    ("bitstamp", bitstamp::CASES, bitstamp::SKIPS),
+    ("bybit", bybit::CASES, bybit::SKIPS),
+    ("coinbase", coinbase::CASES, coinbase::SKIPS),
+    ("coingecko", coingecko::CASES, coingecko::SKIPS),
+    ("coinmarketcap", coinmarketcap::CASES, coinmarketcap::SKIPS),
+    ("deribit", deribit::CASES, deribit::SKIPS),
+    ("finnhub", finnhub::CASES, finnhub::SKIPS),
+    ("fmp", fmp::CASES, fmp::SKIPS),
+    ("frankfurter", frankfurter::CASES, frankfurter::SKIPS),
+    ("fred", fred::CASES, fred::SKIPS),
+    ("gdelt", gdelt::CASES, gdelt::SKIPS),
+    ("gemini", gemini::CASES, gemini::SKIPS),
+    ("kraken", kraken::CASES, kraken::SKIPS),
+    ("kucoin", kucoin::CASES, kucoin::SKIPS),
+    ("newsapi", newsapi::CASES, newsapi::SKIPS),
+    ("okx", okx::CASES, okx::SKIPS),
+    ("polygon", polygon::CASES, polygon::SKIPS),
+    ("sec_edgar", sec_edgar::CASES, sec_edgar::SKIPS),
+    ("tiingo", tiingo::CASES, tiingo::SKIPS),
+    ("twelve_data", twelve_data::CASES, twelve_data::SKIPS),
+    ("yahoo_finance", yahoo_finance::CASES, yahoo_finance::SKIPS),
+];
 
 #[test]
 fn recordings_decode_exactly() {
@@ -146,11 +198,13 @@ fn check(source: &str, case: &Case, root: &Path) -> Result<(), String> {
                 None => Ok(()),
             }
         }
+        (Expect::Nothing, Ok(records)) if records.is_empty() => Ok(()),
+        (Expect::Nothing, Ok(records)) => Err(format!("{} records, expected none", records.len())),
         (Expect::Verdict(verdict, reason), Err(judgement)) => {
             let found = (judgement.verdict.as_str(), judgement.reason);
             if found == (*verdict, *reason) { Ok(()) } else { Err(format!("{found:?}: {}", judgement.message)) }
         }
-        (Expect::Records(_), Err(judgement)) => Err(judgement.to_string()),
+        (Expect::Nothing | Expect::Records(_), Err(judgement)) => Err(judgement.to_string()),
         (Expect::Verdict(verdict, _), Ok(records)) => Err(format!("{} records, expected {verdict}", records.len())),
     }
 }

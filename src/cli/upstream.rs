@@ -1,0 +1,85 @@
+//! Whom a one-off command asks: the provider, another address, or the embedded simulator; and the small engine for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::{Failure, warn_all};
+use crate::config::{Environment, Loader};
+use crate::engine::Engine;
+use crate::runtime::{self, Placement};
+use crate::sim::{Sim, SimSettings};
+
+/// Flags that choose the upstream of a one-off command.
+#[derive(Args, Debug)]
+pub(super) struct Upstream {
+    /// Address to ask instead of the provider's own.
+    #[arg(long, value_name = "URL", conflicts_with = "sim")]
+    base_url: Option<String>,
+    /// Asks the embedded simulator.
+    #[arg(long)]
+    sim: bool,
+    /// PEM file of an authority to trust besides Mozilla's.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// TOML file with the source's settings.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["base_url", "sim"])]
+    config: Option<PathBuf>,
+}
+
+/// A small engine without polls, and the simulator it asks, if any.
+pub(super) struct OneOff {
+    /// The engine.
+    pub(super) engine: Engine,
+    sim: Option<Sim>,
+}
+
+impl Upstream {
+    /// Starts an engine with `source` alone. Only one that asks a provider itself keeps state: its quota and its bans.
+    pub(super) fn engine(&self, source: &str) -> Result<OneOff, Failure> {
+        let environment = Environment::process()?;
+        runtime::preflight(2)?;
+        let sim = if self.sim {
+            let listen = ([127, 0, 0, 1], 0).into();
+            Some(Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: false, recordings: None })?)
+        } else {
+            None
+        };
+        let table = format!("[sources.{source}]\n");
+        let text = match (&sim, &self.base_url) {
+            (Some(_), _) => format!("contact = \"simulator@localhost\"\n{table}simulated_keys = true\n"),
+            (None, Some(url)) => format!("{table}base_url = {}\n", toml::Value::from(url.as_str())),
+            (None, None) => table,
+        };
+        let mut loader = Loader::new(&environment);
+        loader = match &self.config {
+            Some(path) => loader.file(path),
+            None => loader.text("the command line", text),
+        };
+        if let Some(path) = &self.ca_file {
+            loader = loader.flag("--ca-file", "tls.ca_file", path.display().to_string());
+        }
+        let loaded = loader.load();
+        warn_all(&loaded.warnings);
+        let builder = Engine::builder(loaded.into_result()?);
+        let builder = builder.environment(environment).drain_by_caller().without_polls().one_shard();
+        let builder = match (&sim, &self.base_url) {
+            (Some(sim), _) => builder.simulated(sim.address(), sim.ca_pem()).stateless(),
+            (None, Some(_)) => builder.stateless(),
+            (None, None) => builder.unlocked(),
+        };
+        Ok(OneOff { engine: builder.start()?, sim })
+    }
+}
+
+impl OneOff {
+    /// Ends the engine and its simulator.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        self.engine.shutdown(Duration::from_secs(1)).wait()??;
+        if let Some(sim) = self.sim {
+            sim.stop()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! The sink core: takes records from the normalization buffer, drops duplicates, numbers, writes the journal, and has
+//! the sinks deliver from it.
+//! Owns `seq`, the journal and each sink's offset; not the buffer, and nothing of how records come to be.
+//! Invariants: a record counts as delivered once it is in the journal; until then it is in hand and is tried again; the
+//! order of records is that of the buffer.
+
+mod dedupe;
+mod delivery;
+pub mod journal;
+mod lock;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use dedupe::{Dedupe, DedupeSettings};
+pub use delivery::{DeliverySettings, Offset, OffsetFile, SinkStatus};
+pub use journal::{Journal, JournalReader, JournalSettings, Reading, Recovery};
+pub use lock::DataLock;
+pub use run::{
+    BatchSettings, Collector, CollectorSettings, CollectorStatus, Counters, Inlet, JournalStatus, Summary, Woken, run,
+};

@@ -1,0 +1,351 @@
+//! The sink core as a whole: the law of the counters, order and numbers, sinks that lag alone, disks that refuse.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::journal::{Fault, FaultHook, Operation, verify};
+use super::*;
+use crate::model::{Data, Record, SourceId, Symbol, Trade};
+use crate::runtime::{Placement, launch, sleep, spawn, timeout};
+use crate::sink::{SinkSettings, SinkTarget};
+use crate::time::{Deadline, Mono, UnixNanos};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidegate-collector-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn on_core<T: Send + 'static, F: Future<Output = T>>(main: impl FnOnce() -> F + Send + 'static) -> T {
+    launch("collector", Placement::Unpinned, main).unwrap().join().unwrap()
+}
+
+/// A buffer of one core.
+#[derive(Clone, Default)]
+struct Queue(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    records: RefCell<VecDeque<Record>>,
+    waker: RefCell<Option<Waker>>,
+    is_closed: Cell<bool>,
+}
+
+impl Queue {
+    fn push(&self, records: impl IntoIterator<Item = Record>) {
+        self.0.records.borrow_mut().extend(records);
+        self.ring();
+    }
+
+    fn close(&self) {
+        self.0.is_closed.set(true);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if let Some(waker) = self.0.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Inlet for Queue {
+    fn pop_batch(&mut self, max: usize, out: &mut Vec<Record>) -> usize {
+        let mut records = self.0.records.borrow_mut();
+        let count = records.len().min(max);
+        out.extend(records.drain(..count));
+        count
+    }
+
+    async fn wait(&self) -> Woken {
+        std::future::poll_fn(|cx| {
+            if !self.0.records.borrow().is_empty() {
+                return Poll::Ready(Woken::Records);
+            }
+            if self.0.is_closed.get() {
+                return Poll::Ready(Woken::Closed);
+            }
+            *self.0.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[derive(Clone, Default)]
+struct Counts(Rc<CountsInner>);
+
+#[derive(Default)]
+struct CountsInner {
+    delivered: Cell<u64>,
+    duplicates: Cell<u64>,
+    put_down: Cell<usize>,
+    delivered_at: Cell<Mono>,
+    failures: RefCell<Vec<bool>>,
+}
+
+impl Counters for Counts {
+    fn delivered(&self, _record: &Record) {
+        self.0.delivered.set(self.0.delivered.get() + 1);
+        self.0.delivered_at.set(Mono::now());
+    }
+
+    fn duplicate(&self, _record: &Record) {
+        self.0.duplicates.set(self.0.duplicates.get() + 1);
+    }
+
+    fn put_down(&self, count: usize) {
+        self.0.put_down.set(self.0.put_down.get() + count);
+    }
+
+    fn status(&self, status: &CollectorStatus) {
+        let is_failing = status.journal.as_ref().is_some_and(|journal| journal.failing.is_some());
+        let mut failures = self.0.failures.borrow_mut();
+        if failures.last() != Some(&is_failing) {
+            failures.push(is_failing);
+        }
+    }
+}
+
+fn trade(id: u64) -> Record {
+    Record {
+        seq: 0,
+        source: SourceId("binance"),
+        symbol: Some(Symbol::new("BTC-USDT")),
+        native: None,
+        ts_event: None,
+        ts_recv: UnixNanos::from_nanos(1),
+        ts_publish: UnixNanos::now(),
+        data: Data::Trade(Trade {
+            id: Some(id.to_string().into()),
+            price: id.into(),
+            size: 1_u64.into(),
+            side: None,
+            volume_unit: None,
+        }),
+    }
+}
+
+fn settings(dir: &Path, sinks: &[(&str, SinkTarget)]) -> CollectorSettings {
+    CollectorSettings {
+        data_dir: dir.to_owned(),
+        run: "r1".to_owned(),
+        journal: Some(JournalSettings::default()),
+        batch: BatchSettings { records: 100, ..BatchSettings::default() },
+        dedupe: DedupeSettings::default(),
+        sinks: sinks
+            .iter()
+            .map(|(name, target)| SinkSettings { name: (*name).to_owned(), target: target.clone() })
+            .collect(),
+        delivery: DeliverySettings { retry_base: Duration::from_millis(1), ..DeliverySettings::default() },
+    }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Mono::now(), Duration::from_secs(20))
+}
+
+/// Runs a collector over `records` to an orderly end.
+async fn run_over(settings: CollectorSettings, hook: Option<FaultHook>, records: Vec<Record>) -> (Summary, Counts) {
+    let (queue, counts) = (Queue::default(), Counts::default());
+    queue.push(records);
+    let (collector, _) = Collector::open_with_faults(settings, hook).unwrap();
+    let summary = collector.run(queue.clone(), counts.clone(), async { soon() }).await;
+    assert!(queue.0.records.borrow().is_empty());
+    (summary, counts)
+}
+
+/// The ids in lines of a journal or a sink, and a check that they number themselves from `first` on.
+fn ids(text: &str, first: u64) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for (line, seq) in text.lines().zip(first..) {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value["seq"], seq);
+        ids.push(value["data"]["id"].as_str().unwrap().parse().unwrap());
+    }
+    ids
+}
+
+fn journal_text(dir: &Path) -> String {
+    let mut reader = JournalReader::open(&dir.join("journal"), 0);
+    let mut text = String::new();
+    while let Reading::Batch(batch) = reader.read().unwrap() {
+        text.push_str(std::str::from_utf8(batch.lines).unwrap());
+    }
+    text
+}
+
+#[test]
+fn every_record_is_delivered_or_counted_over_two_runs() {
+    let folder = Folder::new("law");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let out = dir.join("out.ndjson");
+        let sinks = [("file", SinkTarget::File { path: out.clone() }), ("null", SinkTarget::Null)];
+        let records = (0..1_000).chain(500..1_500).map(trade).collect();
+        let (summary, counts) = run_over(settings(&dir, &sinks), None, records).await;
+        assert_eq!((summary.delivered, summary.duplicates, summary.gave_up), (1_500, 500, None));
+        assert_eq!((counts.0.delivered.get(), counts.0.duplicates.get(), counts.0.put_down.get()), (1_500, 500, 2_000));
+        let sink = &summary.status.sinks[0];
+        assert_eq!((sink.committed_seq, sink.delivered, sink.lag_records), (1_500, 1_500, 0));
+        // The second run has seen what the first had.
+        let (summary, _) = run_over(settings(&dir, &sinks), None, (1_400..1_600).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.duplicates), (100, 100));
+        let expected: Vec<u64> = (0..1_600).collect();
+        assert_eq!(ids(&journal_text(&dir), 1), expected);
+        assert_eq!(ids(&std::fs::read_to_string(&out).unwrap(), 1), expected);
+        let report = verify(&dir.join("journal"), 10).unwrap();
+        assert!(report.is_sound() && report.torn_tail.is_none(), "{report:?}");
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_loses_nothing() {
+    for operation in [Operation::Write, Operation::Create, Operation::SyncData] {
+        let folder = Folder::new(&format!("full-{operation:?}"));
+        let dir = folder.0.clone();
+        on_core(move || async move {
+            let left = Cell::new(2);
+            let hook: FaultHook = Rc::new(move |asked| {
+                let fails = asked == operation && left.get() > 0;
+                left.set(left.get() - u32::from(fails));
+                fails.then(|| Fault::FailAfter(7, io::Error::from_raw_os_error(libc::ENOSPC)))
+            });
+            let (summary, counts) = run_over(settings(&dir, &[]), Some(hook), (0..500).map(trade).collect()).await;
+            assert_eq!((summary.delivered, summary.gave_up), (500, None));
+            assert_eq!(counts.0.failures.borrow().iter().filter(|failing| **failing).count(), 1);
+            assert_eq!(ids(&journal_text(&dir), 1), (0..500).collect::<Vec<_>>());
+        });
+    }
+}
+
+#[test]
+fn a_disk_that_stays_full_does_not_hold_up_the_end() {
+    let folder = Folder::new("stays-full");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let hook: FaultHook = Rc::new(|asked| {
+            (asked == Operation::Write).then(|| Fault::Fail(io::Error::from_raw_os_error(libc::ENOSPC)))
+        });
+        let (queue, counts) = (Queue::default(), Counts::default());
+        queue.push((0..50).map(trade));
+        let (collector, _) = Collector::open_with_faults(settings(&dir, &[]), Some(hook)).unwrap();
+        let passed = async { Deadline::after(Mono::now(), Duration::ZERO) };
+        let summary = collector.run(queue, counts.clone(), passed).await;
+        assert_eq!((summary.delivered, counts.0.put_down.get()), (0, 0));
+        assert!(summary.gave_up.is_some_and(|why| why.contains("space")));
+    });
+}
+
+#[test]
+fn a_sink_that_is_down_lags_alone_and_catches_up() {
+    let folder = Folder::new("down");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        std::fs::create_dir_all(&dir).unwrap();
+        let (good, blocked) = (dir.join("good.ndjson"), dir.join("blocked"));
+        std::fs::write(&blocked, "not a folder").unwrap();
+        let sinks = [
+            ("good", SinkTarget::File { path: good.clone() }),
+            ("down", SinkTarget::File { path: blocked.join("out.ndjson") }),
+        ];
+        let (summary, _) = run_over(settings(&dir, &sinks), None, (0..300).map(trade).collect()).await;
+        assert_eq!(summary.delivered, 300);
+        let [good_status, down] = &summary.status.sinks[..] else { panic!("{summary:?}") };
+        assert_eq!((good_status.committed_seq, down.committed_seq, down.lag_records), (300, 0, 300));
+        assert!(down.failing.is_some());
+        std::fs::remove_file(&blocked).unwrap();
+        let (summary, _) = run_over(settings(&dir, &sinks), None, (300..310).map(trade).collect()).await;
+        assert!(summary.status.sinks.iter().all(|sink| sink.committed_seq == 310), "{summary:?}");
+        for path in [good, blocked.join("out.ndjson")] {
+            assert_eq!(ids(&std::fs::read_to_string(path).unwrap(), 1), (0..310).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn a_kill_repeats_at_most_what_was_not_committed() {
+    let folder = Folder::new("kill");
+    let dir = folder.0.clone();
+    let killed = dir.clone();
+    on_core(move || async move {
+        let sinks = [("file", SinkTarget::File { path: killed.join("out.ndjson") })];
+        let (queue, counts) = (Queue::default(), Counts::default());
+        queue.push((0..400).map(trade));
+        let (collector, _) = Collector::open(settings(&killed, &sinks)).unwrap();
+        let run = spawn(collector.run(queue.clone(), counts.clone(), std::future::pending()));
+        while counts.0.delivered.get() < 400 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        // Nothing is closed, flushed or told.
+        run.cancel().await;
+    });
+    on_core(move || async move {
+        let path = dir.join("out.ndjson");
+        let sinks = [("file", SinkTarget::File { path: path.clone() })];
+        let (summary, _) = run_over(settings(&dir, &sinks), None, (395..420).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.duplicates), (20, 5));
+        assert_eq!(ids(&journal_text(&dir), 1), (0..420).collect::<Vec<_>>());
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut seqs: Vec<u64> = text.lines().filter_map(|line| super::journal::line_seq(line.as_bytes())).collect();
+        seqs.dedup();
+        seqs.sort_unstable();
+        seqs.dedup();
+        assert_eq!(seqs, (1..=420).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn an_idle_collector_writes_at_once() {
+    let folder = Folder::new("idle");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let (queue, counts) = (Queue::default(), Counts::default());
+        let (collector, _) = Collector::open(settings(&dir, &[])).unwrap();
+        let run = spawn(collector.run(queue.clone(), counts.clone(), std::future::pending()));
+        let mut waits = Vec::new();
+        for id in 0..40 {
+            sleep(Duration::from_millis(7)).await;
+            let start = Mono::now();
+            queue.push([trade(id)]);
+            while counts.0.delivered.get() <= id {
+                sleep(Duration::from_micros(100)).await;
+            }
+            waits.push(counts.0.delivered_at.get().since(start));
+        }
+        waits.sort_unstable();
+        // The machine of a test is shared: the median holds what the bench shows at the 99th percentile.
+        assert!(waits[20] < Duration::from_millis(4), "{waits:?}");
+        queue.close();
+        assert_eq!(timeout(Duration::from_secs(20), run.join()).await.flatten().unwrap().delivered, 40);
+    });
+}
+
+#[test]
+fn without_a_journal_only_null_sinks_may_be() {
+    let folder = Folder::new("none");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let bare = |sinks: &[(&str, SinkTarget)]| CollectorSettings { journal: None, ..settings(&dir, sinks) };
+        let refused = Collector::open(bare(&[("out", SinkTarget::Stdout)])).err().unwrap();
+        assert!(refused.to_string().contains("sink out"), "{refused}");
+        let (summary, _) = run_over(bare(&[("null", SinkTarget::Null)]), None, (0..10).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.status.journal), (10, None));
+    });
+}

@@ -1,0 +1,35 @@
+//! What outlives a run besides the journal: the state of sources and of quotas, in small files replaced whole.
+
+use std::path::Path;
+
+use crate::handoff::{QuotaCell, QuotaSnapshot};
+use crate::shard::state::write_atomically;
+use crate::source::State;
+use crate::time::Now;
+
+/// Takes over a quota's saved state. A file that is none is reported and left out: the quota then starts full, which the
+/// provider's own count corrects with the first answer.
+pub fn restore(quota: &QuotaCell, path: &Path) {
+    let Ok(text) = std::fs::read(path) else { return };
+    match serde_json::from_slice::<QuotaSnapshot>(&text) {
+        Ok(saved) => quota.restore(&saved, Now::read()),
+        Err(error) => tracing::warn!(path = %path.display(), %error, "a quota's saved state cannot be read"),
+    }
+}
+
+/// Saves a quota's state.
+pub fn save(quota: &QuotaCell, path: &Path) {
+    let Ok(text) = serde_json::to_vec(&quota.snapshot(Now::read())) else { return };
+    if let Err(error) = write_atomically(path, &text) {
+        tracing::warn!(path = %path.display(), %error, "a quota's state could not be saved");
+    }
+}
+
+/// Loads what a source knew; nothing when there is no file or it is none.
+pub fn load_state(path: &Path) -> State {
+    let Ok(text) = std::fs::read(path) else { return State::default() };
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "a source's saved state cannot be read");
+        State::default()
+    })
+}

@@ -1,0 +1,345 @@
+//! Starting and ending an engine: host checks, the data directory, the sink core, the shards, housekeeping.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::collector::{self, CollectorSettings, DataLock, Recovery, Summary};
+use crate::config::{Cpus, Environment, Loaded, Settings};
+use crate::engine::check::{self, Checked};
+use crate::engine::handle::{Engine, Inner};
+use crate::engine::plan::{self, PlanOptions};
+use crate::engine::{keep, sinks};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handoff::{self, BufferSpec, QuotaCell, RecordCounts, StopSource};
+use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
+use crate::metrics::Meters;
+use crate::model::SourceId;
+use crate::runtime::{self, CoreHandle, Placement};
+use crate::shard::{self, ShardSpec};
+
+/// Puts an engine together.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    settings: Settings,
+    environment: Environment,
+    options: PlanOptions,
+    trust_pem: Option<String>,
+    drain_by_caller: bool,
+    journal: bool,
+    data: bool,
+}
+
+impl Engine {
+    /// Begins with settings; [`EngineBuilder::start`] starts the engine.
+    pub fn builder(settings: Settings) -> EngineBuilder {
+        EngineBuilder {
+            settings,
+            environment: Environment::default(),
+            options: PlanOptions::default(),
+            trust_pem: None,
+            drain_by_caller: false,
+            journal: true,
+            data: true,
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// Looks for secrets here; without it, none are known.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Starts no sink core: the caller reads the buffer by [`Engine::drain`]. No journal is written.
+    pub fn drain_by_caller(mut self) -> Self {
+        self.drain_by_caller = true;
+        self
+    }
+
+    /// Sends every connection to `address` and trusts the authority in `ca_pem` alone: for a simulator.
+    pub fn simulated(mut self, address: SocketAddr, ca_pem: Option<&str>) -> Self {
+        self.options.connect_to = Some(address);
+        self.trust_pem = ca_pem.map(str::to_owned);
+        self
+    }
+
+    /// Neither reads nor writes state, and takes no lock on the data directory.
+    pub fn stateless(mut self) -> Self {
+        self.options.stateless = true;
+        self.data = false;
+        self
+    }
+
+    /// Takes no lock on the data directory and writes no journal, but keeps quota state: for one-off fetches beside a
+    /// running engine.
+    pub fn unlocked(mut self) -> Self {
+        self.data = false;
+        self
+    }
+
+    /// Has the sink core count records instead of writing a journal.
+    pub fn without_journal(mut self) -> Self {
+        self.journal = false;
+        self
+    }
+
+    /// Leaves the configured polls out.
+    pub fn without_polls(mut self) -> Self {
+        self.options.no_polls = true;
+        self
+    }
+
+    /// Sets the limits of every quota out of reach. Only for load runs against one's own servers.
+    pub(crate) fn unlimited(mut self) -> Self {
+        self.options.unlimited = true;
+        self
+    }
+
+    /// Starts the engine; returns when every core runs.
+    ///
+    /// # Errors
+    /// All problems of the settings; what the host refuses and how to allow it; a data directory that another engine
+    /// holds or that cannot be written.
+    pub fn start(self) -> Result<Engine> {
+        let loaded = Loaded::of(self.settings.clone());
+        let checked = check::check(loaded, &self.environment, &Cpus::read()).map_err(Error::from)?;
+        for warning in &checked.warnings {
+            tracing::warn!("{warning}");
+        }
+        let cores = checked.placement.shards.len() + usize::from(!self.drain_by_caller);
+        runtime::preflight(cores)?;
+        ensure_open_files(checked.settings.http.connections_max)?;
+        let data = &checked.settings.data_dir;
+        let lock = if self.data { Some(DataLock::acquire(data)?) } else { None };
+
+        let ids: Vec<SourceId> = checked.sources.iter().map(|source| source.source.spec().id).collect();
+        let meters = Meters::new(checked.placement.shards.len(), &ids);
+        let plan = plan::plan(&checked, &self.options, &meters)?;
+        let (publisher, drain) = handoff::buffer(buffer_spec(&checked, ids));
+        let (stop, listener) = handoff::stop();
+        let counts = {
+            let publisher = publisher.ledger();
+            let queue = drain.gauge();
+            Box::new(move || publisher.counts(queue.len() as u64)) as Box<dyn Fn() -> RecordCounts + Send + Sync>
+        };
+
+        let mut drain = Some(drain);
+        let collector = if self.drain_by_caller {
+            None
+        } else {
+            let drain = drain.take().ok_or_else(|| Error::new(ErrorKind::Misuse, "the buffer has one reader"))?;
+            let settings = sinks::collector_settings(&checked, self.journal && self.data)?;
+            Some(start_collector(checked.placement.sink, settings, drain, &meters)?)
+        };
+
+        let tls = match (&self.trust_pem, &checked.settings.tls_ca_file) {
+            (Some(pem), _) => TlsContext::trusting(pem.as_bytes())?,
+            (None, file) => TlsContext::new(file.as_deref())?,
+        };
+        let resolver = ResolverHandle::system()?;
+        let mut mailboxes = Vec::new();
+        let mut shards = Vec::new();
+        for (index, (lanes, cpu)) in plan.shards.into_iter().zip(&checked.placement.shards).enumerate() {
+            let (sender, mailbox) = handoff::mailbox(MAILBOX_MAX);
+            let spec = ShardSpec {
+                index,
+                client: client_settings(&checked),
+                tls: tls.clone(),
+                resolver: resolver.clone(),
+                lanes,
+                publisher: publisher.clone(),
+                mailbox,
+                stop: listener.clone(),
+                meter: meters.shard(index),
+            };
+            shards.push(runtime::launch(&format!("shard-{index}"), Placement::Cpu(*cpu), move || shard::run(spec))?);
+            mailboxes.push(sender);
+        }
+        // The shards have their own: the buffer closes when the last of them ends.
+        drop(publisher);
+        log_start(&checked);
+        let control = start_housekeeping(plan.kept, meters.clone())?;
+        let running = Running { stop, shards, collector, control, _lock: lock };
+        Ok(Engine(Arc::new(Inner {
+            mailboxes,
+            owners: plan.owners,
+            next: AtomicUsize::new(0),
+            meters,
+            drain: Mutex::new(drain),
+            running: Mutex::new(Some(running)),
+            counts,
+        })))
+    }
+}
+
+/// What ends with an engine.
+pub(super) struct Running {
+    stop: StopSource,
+    shards: Vec<CoreHandle<()>>,
+    collector: Option<CoreHandle<Result<Summary>>>,
+    control: Housekeeping,
+    _lock: Option<DataLock>,
+}
+
+/// How an engine ended.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The records' counters, after everything was drained.
+    pub counts: RecordCounts,
+    /// What the sink core wrote; `None` when there was none.
+    pub journal: Option<Summary>,
+}
+
+impl Running {
+    pub(super) fn finish(self, grace: Duration, counts: &dyn Fn() -> RecordCounts) -> Result<Finish> {
+        self.stop.stop_within(grace);
+        let mut failed = None;
+        for shard in self.shards {
+            failed = failed.or(shard.join().err());
+        }
+        let journal = match self.collector.map(CoreHandle::join) {
+            Some(Ok(Ok(summary))) => Some(summary),
+            Some(Ok(Err(error)) | Err(error)) => {
+                failed = failed.or(Some(error));
+                None
+            }
+            None => None,
+        };
+        self.control.finish();
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Finish { counts: counts(), journal }),
+        }
+    }
+}
+
+/// The last handle is gone: nobody can stop the engine any more, so it stops, without waiting for it.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            running.stop.stop();
+        }
+    }
+}
+
+fn start_collector(
+    cpu: usize,
+    settings: CollectorSettings,
+    drain: handoff::Drain,
+    meters: &Meters,
+) -> Result<CoreHandle<Result<Summary>>> {
+    let (ready, opened) = mpsc::sync_channel::<Result<Option<Recovery>>>(1);
+    let meter = meters.collector();
+    let core = runtime::launch("sink", Placement::Cpu(cpu), move || collector::run(settings, drain, meter, ready))?;
+    match opened.recv() {
+        Ok(Ok(recovery)) => {
+            if let Some(cut) = recovery.as_ref().and_then(|recovery| recovery.cut.as_ref()) {
+                tracing::warn!(?cut, "the journal's torn tail was cut off");
+            }
+            Ok(core)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(core.join().err().unwrap_or_else(|| Error::new(ErrorKind::Stopped, "the sink core ended at start"))),
+    }
+}
+
+/// Saves quotas and moves the metrics' windows on; needs no core.
+struct Housekeeping {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+fn start_housekeeping(kept: Vec<(QuotaCell, PathBuf)>, meters: Meters) -> Result<Housekeeping> {
+    let (stop, stopped) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let mut ticks = 0_u32;
+        while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+            meters.tick();
+            ticks += 1;
+            if ticks.is_multiple_of(SAVE_TICKS) {
+                kept.iter().for_each(|(quota, file)| keep::save(quota, file));
+            }
+        }
+        kept.iter().for_each(|(quota, file)| keep::save(quota, file));
+    });
+    let thread = thread.map_err(|error| Error::new(ErrorKind::Host, format!("cannot start the control thread: {error}")))?;
+    Ok(Housekeeping { stop, thread })
+}
+
+impl Housekeeping {
+    fn finish(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Sees to it that so many connections can be open, besides files and rings.
+fn ensure_open_files(connections: usize) -> Result<()> {
+    let need = connections as u64 + FILES_BESIDES;
+    let (soft, hard) = runtime::open_files();
+    if soft.is_none_or(|soft| soft >= need) {
+        return Ok(());
+    }
+    if hard.is_none_or(|hard| hard >= need) && runtime::raise_open_files(need).is_ok() {
+        tracing::info!(from = soft, to = need, "the limit on open files was raised");
+        return Ok(());
+    }
+    let soft = soft.unwrap_or_default();
+    Err(Error::new(
+        ErrorKind::Host,
+        format!(
+            "the open files limit of {soft} is too low for http.connections_max = {connections}: expected at least {need}; raise it with `ulimit -n {need}` or `LimitNOFILE=`, or lower http.connections_max"
+        ),
+    ))
+}
+
+fn buffer_spec(checked: &Checked, sources: Vec<SourceId>) -> BufferSpec {
+    let buffer = &checked.settings.buffer;
+    BufferSpec {
+        capacity: buffer.capacity,
+        when_full: buffer.when_full,
+        high_water_pct: (buffer.high_water * 100.0).clamp(1.0, 100.0) as u8,
+        sources,
+    }
+}
+
+fn client_settings(checked: &Checked) -> ClientSettings {
+    let http = &checked.settings.http;
+    let shards = checked.placement.shards.len().max(1);
+    ClientSettings {
+        connections_max: (http.connections_max / shards).max(1),
+        connections_per_host_max: http.connections_per_host_max,
+        idle_max: http.keepalive,
+        age_max: http.connection_age_max,
+        uses_max: u32::try_from(http.connection_uses_max).unwrap_or(u32::MAX),
+        dns: DnsSettings { ttl: checked.settings.dns_ttl, ..DnsSettings::default() },
+        ..ClientSettings::default()
+    }
+}
+
+fn log_start(checked: &Checked) {
+    let rings = runtime::ring_report();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        shards = ?checked.placement.shards,
+        sink = checked.placement.sink,
+        sources = checked.sources.len(),
+        rings = rings.rings,
+        rings_flagged = rings.flagged,
+        "engine started"
+    );
+    if rings.flagged == 0 {
+        tracing::warn!("the io_uring flags are not in force: the kernel refuses them, or the program does not link them");
+    }
+}
+
+const MAILBOX_MAX: usize = 10_000;
+/// Journal, sinks, logs, rings, eventfds, the admin server's connections.
+const FILES_BESIDES: u64 = 256;
+const TICK: Duration = Duration::from_millis(500);
+const SAVE_TICKS: u32 = 4;

@@ -1,0 +1,339 @@
+//! Where requests go: a parsed base URL with everything that decides which connections can serve it.
+//! Plain data that may cross threads; opens nothing. Invariant: a proxy's password is shown nowhere.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+
+use crate::config::Secret;
+use crate::error::{Error, Result};
+
+/// Which HTTP versions an endpoint may be spoken to with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/2 where TLS negotiates it, HTTP/1.1 otherwise.
+    #[default]
+    Auto,
+    /// HTTP/1.1 alone.
+    One,
+    /// HTTP/2 alone; over plain TCP by prior knowledge.
+    Two,
+}
+
+/// What makes two connections interchangeable: this list is closed. Two endpoints with equal keys share connections.
+/// Trust (roots, own certificate authority) is not in it, because one client has one trust.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// TLS or plain.
+    pub(super) tls: bool,
+    /// Host, lowercase: also the name in SNI and the one that the certificate must be for.
+    pub(super) host: String,
+    /// Port.
+    pub(super) port: u16,
+    /// HTTP versions allowed.
+    pub(super) version: HttpVersion,
+    /// The proxy in between.
+    pub(super) proxy: Option<Proxy>,
+    /// The host's own addresses that connections are spread over.
+    pub(super) local_addresses: Vec<IpAddr>,
+    /// Addresses that stand in for resolving the name.
+    pub(super) connect_to: Vec<SocketAddr>,
+}
+
+/// An HTTP proxy that opens tunnels (CONNECT).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Proxy {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The value of `Proxy-Authorization`.
+    pub(super) authorization: Option<ProxySecret>,
+}
+
+/// A secret as part of a key.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct ProxySecret(pub(super) Secret);
+
+impl Hash for ProxySecret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.expose().hash(state);
+    }
+}
+
+/// A base URL, parsed, with what belongs to reaching it.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub(super) key: PoolKey,
+    /// Hash of the key, so that a request hashes nothing.
+    pub(super) hash: u64,
+    pub(super) authority: Authority,
+    pub(super) host_header: HeaderValue,
+    /// Path before every target, without a closing slash; mostly empty.
+    prefix: String,
+}
+
+impl Endpoint {
+    /// Parses a base URL: `http` or `https`, a host, and maybe a port and a path.
+    ///
+    /// # Errors
+    /// Says what is wrong with the URL; a URL with user information is refused, since it would be shown.
+    pub fn parse(url: &str) -> Result<Endpoint> {
+        let wrong = |what: &str| Error::config(format!("base URL {}: {what}", shown(url)));
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("expected http:// or https://"))?;
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(wrong("expected the scheme http or https")),
+        };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        if authority.contains('@') {
+            return Err(wrong("expected no user name or password: give keys as the source's own settings"));
+        }
+        if path.contains(['?', '#']) || authority.contains(['?', '#']) {
+            return Err(wrong("expected no query and no fragment"));
+        }
+        let (host, port) = split_authority(authority).ok_or_else(|| wrong("expected a host and maybe a port"))?;
+        let host = host.to_ascii_lowercase();
+        let default_port = if tls { 443 } else { 80 };
+        let port = port.unwrap_or(default_port);
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let authority = if port == default_port { bracketed } else { format!("{bracketed}:{port}") };
+        let prefix = path.trim_end_matches('/').to_owned();
+        if !prefix.is_empty() {
+            PathAndQuery::try_from(prefix.as_str()).map_err(|_| wrong("expected a percent-encoded path"))?;
+        }
+        let key = PoolKey {
+            tls,
+            host,
+            port,
+            version: HttpVersion::Auto,
+            proxy: None,
+            local_addresses: Vec::new(),
+            connect_to: Vec::new(),
+        };
+        let mut endpoint = Endpoint {
+            hash: 0,
+            host_header: HeaderValue::try_from(authority.as_str()).map_err(|_| wrong("expected a host name"))?,
+            authority: Authority::try_from(authority).map_err(|_| wrong("expected a host name"))?,
+            prefix,
+            key,
+        };
+        endpoint.rehash();
+        Ok(endpoint)
+    }
+
+    /// The same endpoint with these HTTP versions.
+    pub fn http_version(mut self, version: HttpVersion) -> Self {
+        self.key.version = version;
+        self.rehash();
+        self
+    }
+
+    /// The same endpoint through a proxy, `http://[user:password@]host[:port]`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the proxy's URL, without its password.
+    pub fn proxy(mut self, url: &str) -> Result<Self> {
+        self.key.proxy = Some(Proxy::parse(url)?);
+        self.rehash();
+        Ok(self)
+    }
+
+    /// The same endpoint with its connections spread in turn over these addresses of this host.
+    pub fn local_addresses(mut self, addresses: Vec<IpAddr>) -> Self {
+        self.key.local_addresses = addresses;
+        self.rehash();
+        self
+    }
+
+    /// The same endpoint with its connections made to these addresses; name, SNI, host header and the certificate's name
+    /// stay. For tests, the simulator, and hosts pinned by configuration.
+    pub fn connect_to(mut self, addresses: Vec<SocketAddr>) -> Self {
+        self.key.connect_to = addresses;
+        self.rehash();
+        self
+    }
+
+    /// The host, lowercase.
+    pub fn host(&self) -> &str {
+        &self.key.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.key.port
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.key.tls
+    }
+
+    /// Path and query of a target under this endpoint.
+    pub(super) fn path_and_query(&self, target: &str) -> Option<PathAndQuery> {
+        let bytes = if self.prefix.is_empty() {
+            Bytes::copy_from_slice(target.as_bytes())
+        } else {
+            let mut path = Vec::with_capacity(self.prefix.len() + target.len());
+            path.extend_from_slice(self.prefix.as_bytes());
+            path.extend_from_slice(target.as_bytes());
+            Bytes::from(path)
+        };
+        bytes.starts_with(b"/").then(|| PathAndQuery::from_maybe_shared(bytes).ok()).flatten()
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.key.tls { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    fn rehash(&mut self) {
+        let mut hasher = DefaultHasher::new();
+        self.key.hash(&mut hasher);
+        self.hash = hasher.finish();
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self}, {:?})", self.key.version)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme(), self.authority, self.prefix)
+    }
+}
+
+impl fmt::Debug for PoolKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PoolKey({}:{}, tls {}, {:?})", self.host, self.port, self.tls, self.version)
+    }
+}
+
+impl Proxy {
+    fn parse(url: &str) -> Result<Proxy> {
+        let wrong = |what: &str| Error::config(format!("proxy {}: {what}", shown(url)));
+        let rest = match url.split_once("://") {
+            Some(("http" | "HTTP", rest)) => rest,
+            Some(_) => return Err(wrong("expected the scheme http: a tunnel is opened by CONNECT over plain TCP")),
+            None => url,
+        };
+        let rest = rest.trim_end_matches('/');
+        let (user, authority) = match rest.rsplit_once('@') {
+            Some((user, authority)) => (Some(user), authority),
+            None => (None, rest),
+        };
+        let (host, port) = split_authority(authority).ok_or_else(|| wrong("expected a host and maybe a port"))?;
+        if !host.bytes().all(is_host_byte) {
+            return Err(wrong("expected a host name"));
+        }
+        let authorization = user.map(|user| {
+            let plain: Vec<u8> = percent_encoding::percent_decode_str(user).collect();
+            let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+            ProxySecret(Secret::new(format!("Basic {encoded}")))
+        });
+        Ok(Proxy { host: host.to_ascii_lowercase(), port: port.unwrap_or(80), authorization })
+    }
+}
+
+/// Host (without brackets) and port.
+fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+    } else {
+        match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        }
+    };
+    let port = match port {
+        Some(port) => Some(port.parse().ok().filter(|port| *port != 0)?),
+        None => None,
+    };
+    (!host.is_empty() && host.bytes().all(is_host_byte)).then_some((host, port))
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':')
+}
+
+/// The URL without user information.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        (None, Some((_, rest))) => format!("***@{rest}"),
+        (_, None) => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_parsed_or_refused() {
+        let check = |url: &str, shown: &str, target: &str| {
+            let endpoint = Endpoint::parse(url).unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(endpoint.path_and_query("/a?b=c").unwrap().as_str(), target);
+        };
+        check("https://API.Binance.com", "https://api.binance.com", "/a?b=c");
+        check("https://api.binance.com:443/", "https://api.binance.com", "/a?b=c");
+        check("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1", "/v1/a?b=c");
+        check("http://[::1]:8080", "http://[::1]:8080", "/a?b=c");
+        for url in [
+            "api.binance.com",
+            "ftp://a",
+            "https://",
+            "https://a:b",
+            "https://a:0",
+            "https://a b",
+            "https://u:p@a",
+            "https://a/?x",
+            "https://[zz]",
+            "https://a/\u{7f}",
+        ] {
+            let error = Endpoint::parse(url).unwrap_err().to_string();
+            assert!(!error.contains("u:p"), "{error}");
+        }
+        let endpoint = Endpoint::parse("http://a").unwrap();
+        assert!(endpoint.path_and_query("no-slash").is_none());
+        assert!(endpoint.path_and_query("/sp ace").is_none());
+    }
+
+    #[test]
+    fn a_proxy_password_is_shown_nowhere() {
+        let endpoint = Endpoint::parse("https://a").unwrap().proxy("http://user:s%40cret@proxy:3128").unwrap();
+        let proxy = endpoint.key.proxy.as_ref().unwrap();
+        assert_eq!((proxy.host.as_str(), proxy.port), ("proxy", 3128));
+        assert_eq!(proxy.authorization.as_ref().unwrap().0.expose(), "Basic dXNlcjpzQGNyZXQ=");
+        assert!(!format!("{endpoint:?} {:?}", endpoint.key).contains("cret"));
+        let error = Endpoint::parse("https://a").unwrap().proxy("socks5://user:secret@proxy").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn keys_differ_by_what_they_list() {
+        let plain = Endpoint::parse("https://a/x").unwrap();
+        assert_eq!(plain.hash, Endpoint::parse("https://a/y").unwrap().hash);
+        let others = [
+            Endpoint::parse("http://a").unwrap(),
+            Endpoint::parse("https://b").unwrap(),
+            Endpoint::parse("https://a:444").unwrap(),
+            plain.clone().http_version(HttpVersion::One),
+            plain.clone().proxy("p").unwrap(),
+            plain.clone().local_addresses(vec!["127.0.0.2".parse().unwrap()]),
+            plain.clone().connect_to(vec!["127.0.0.1:1".parse().unwrap()]),
+        ];
+        for other in others {
+            assert!(other.key != plain.key && other.hash != plain.hash, "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The HTTP client under every request: names, TLS, connections, HTTP/1.1 and HTTP/2, limits, and the pool of one shard.
+//! Owns everything between a [`wire::Request`](crate::wire::Request) and a whole [`wire::Answer`](crate::wire::Answer);
+//! knows nothing of sources, quotas or retries. Invariant: an answer is whole or it is a [`Failure`].
+
+mod alarm;
+mod body;
+mod client;
+mod connect;
+mod endpoint;
+mod failure;
+mod h1;
+mod h2;
+mod io;
+mod limits;
+mod pool;
+mod receive;
+mod resolver;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod validators;
+
+pub use client::{Client, ClientSettings, PoolStats};
+pub use endpoint::{Endpoint, HttpVersion, PoolKey};
+pub use failure::{Failure, Phase, REASONS};
+pub use limits::{Limits, Protocol, Timings};
+pub use resolver::{DnsSettings, ResolverHandle};
+pub use tls::TlsContext;

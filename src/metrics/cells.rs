@@ -1,0 +1,272 @@
+//! The cells that shards write: counters, gauges and distributions per source.
+//! Invariant: each cell has one writer, its [`Recorder`], so writing needs no locked instruction.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::histogram::{Counts, Histogram, bump};
+use super::names::{Refusal, Stage};
+use crate::model::{SourceId, Verdict};
+
+/// A number that only grows, with a single writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. Only one thread may.
+    pub fn add(&self, by: u64) {
+        bump(&self.0, by);
+    }
+
+    /// The number so far.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One attempt as it is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// The verdict on it.
+    pub verdict: Verdict,
+    /// From its admission to the last byte of the answer.
+    pub elapsed: Duration,
+    /// Bytes of the answer's body as they came over the wire.
+    pub bytes_in: u64,
+    /// Bytes of the request.
+    pub bytes_out: u64,
+}
+
+/// The cells of one shard, one row for each source, in the order of the plan.
+#[derive(Debug)]
+pub struct ShardCells {
+    rows: Vec<Row>,
+}
+
+impl ShardCells {
+    /// Cells for these sources, all zero.
+    pub fn new(sources: &[SourceId]) -> Arc<Self> {
+        Arc::new(ShardCells { rows: sources.iter().map(|source| Row::new(*source)).collect() })
+    }
+
+    /// The writer of a source's row; `None` when the shard has no such row or its writer is taken.
+    pub fn recorder(self: &Arc<Self>, source: SourceId) -> Option<Recorder> {
+        let index = self.rows.iter().position(|row| row.source == source)?;
+        let taken = self.rows[index].taken.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Recorder { cells: self.clone(), index, _local: PhantomData })
+    }
+
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+/// Writes one row of one shard's cells. Not `Send`: it belongs to the core that took it.
+#[derive(Debug)]
+pub struct Recorder {
+    cells: Arc<ShardCells>,
+    index: usize,
+    _local: PhantomData<Rc<()>>,
+}
+
+impl Recorder {
+    /// Records an attempt that was sent, whatever became of it.
+    pub fn attempt(&self, attempt: Attempt) {
+        let row = self.row();
+        row.attempts.add(1);
+        row.verdicts[attempt.verdict.index()].add(1);
+        row.bytes_in.add(attempt.bytes_in);
+        row.bytes_out.add(attempt.bytes_out);
+        row.latency.record(attempt.elapsed);
+    }
+
+    /// Records how long a stage took.
+    pub fn stage(&self, stage: Stage, elapsed: Duration) {
+        self.row().stages[stage as usize].record(elapsed);
+    }
+
+    /// Counts a refusal made here.
+    pub fn refused(&self, reason: Refusal) {
+        self.row().refusals[reason as usize].add(1);
+    }
+
+    /// Counts an attempt that repeats an earlier one.
+    pub fn retried(&self) {
+        self.row().retries.add(1);
+    }
+
+    /// Counts decoded records.
+    pub fn records(&self, count: u64) {
+        self.row().records.add(count);
+    }
+
+    /// Counts a poll that was due and begun.
+    pub fn polled(&self) {
+        self.row().polls.add(1);
+    }
+
+    /// Counts a poll that was due while the one before still ran, or while the buffer was too full.
+    pub fn poll_skipped(&self) {
+        self.row().polls_skipped.add(1);
+    }
+
+    /// Counts a connection that was opened.
+    pub fn connected(&self) {
+        self.row().connections.add(1);
+    }
+
+    /// Says how many requests are under way.
+    pub fn in_flight(&self, count: u64) {
+        self.row().in_flight.set(count);
+    }
+
+    /// Says what the breaker does (`BreakerState::code`), and how often it has opened.
+    pub fn breaker(&self, code: u64, opened_count: u64) {
+        self.row().breaker.set(code);
+        self.row().breaker_opened.set(opened_count);
+    }
+
+    fn row(&self) -> &Row {
+        &self.cells.rows[self.index]
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.row().taken.store(false, Ordering::Release);
+    }
+}
+
+/// The cells of one source on one shard.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) source: SourceId,
+    taken: AtomicBool,
+    attempts: Counter,
+    verdicts: [Counter; Verdict::ALL.len()],
+    refusals: [Counter; Refusal::ALL.len()],
+    retries: Counter,
+    records: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    polls: Counter,
+    polls_skipped: Counter,
+    connections: Counter,
+    in_flight: Gauge,
+    breaker: Gauge,
+    breaker_opened: Gauge,
+    latency: Histogram,
+    stages: [Histogram; Stage::ALL.len()],
+}
+
+impl Row {
+    fn new(source: SourceId) -> Self {
+        Row {
+            source,
+            taken: AtomicBool::new(false),
+            attempts: Counter::default(),
+            verdicts: Default::default(),
+            refusals: Default::default(),
+            retries: Counter::default(),
+            records: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            polls: Counter::default(),
+            polls_skipped: Counter::default(),
+            connections: Counter::default(),
+            in_flight: Gauge::default(),
+            breaker: Gauge::default(),
+            breaker_opened: Gauge::default(),
+            latency: Histogram::new(),
+            stages: Default::default(),
+        }
+    }
+
+    pub(super) fn read(&self, into: &mut Reading) {
+        let sum = |into: &mut [u64], cells: &[Counter]| {
+            into.iter_mut().zip(cells).for_each(|(sum, cell)| *sum += cell.read());
+        };
+        into.attempts += self.attempts.read();
+        sum(&mut into.verdicts, &self.verdicts);
+        sum(&mut into.refusals, &self.refusals);
+        into.retries += self.retries.read();
+        into.records += self.records.read();
+        into.bytes_in += self.bytes_in.read();
+        into.bytes_out += self.bytes_out.read();
+        into.polls += self.polls.read();
+        into.polls_skipped += self.polls_skipped.read();
+        into.connections += self.connections.read();
+        into.in_flight += self.in_flight.read();
+        into.breakers.push(self.breaker.read());
+        into.breaker_opened += self.breaker_opened.read();
+        self.latency.read(&mut into.latency);
+        for (counts, histogram) in into.stages.iter_mut().zip(&self.stages) {
+            histogram.read(counts);
+        }
+    }
+}
+
+/// What has been read of one source over all shards.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reading {
+    pub(super) attempts: u64,
+    pub(super) verdicts: [u64; Verdict::ALL.len()],
+    pub(super) refusals: [u64; Refusal::ALL.len()],
+    pub(super) retries: u64,
+    pub(super) records: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) polls: u64,
+    pub(super) polls_skipped: u64,
+    pub(super) connections: u64,
+    pub(super) in_flight: u64,
+    /// One code per shard.
+    pub(super) breakers: Vec<u64>,
+    pub(super) breaker_opened: u64,
+    pub(super) latency: Counts,
+    pub(super) stages: [Counts; Stage::ALL.len()],
+}
+
+impl Reading {
+    pub(super) fn success(&self) -> u64 {
+        self.verdicts[Verdict::Ok.index()]
+    }
+
+    pub(super) fn add(&mut self, other: &Reading) {
+        let sum = |into: &mut [u64], from: &[u64]| into.iter_mut().zip(from).for_each(|(sum, count)| *sum += count);
+        self.attempts += other.attempts;
+        sum(&mut self.verdicts, &other.verdicts);
+        sum(&mut self.refusals, &other.refusals);
+        self.retries += other.retries;
+        self.records += other.records;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.polls += other.polls;
+        self.polls_skipped += other.polls_skipped;
+        self.connections += other.connections;
+        self.in_flight += other.in_flight;
+        self.breakers.extend_from_slice(&other.breakers);
+        self.breaker_opened += other.breaker_opened;
+        self.latency.add(&other.latency);
+        self.stages.iter_mut().zip(&other.stages).for_each(|(sum, counts)| sum.add(counts));
+    }
+}

@@ -1,0 +1,241 @@
+//! Starting a core: a thread of its own, pinned, with an executor on it; and finding out first whether the host lets us.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use glommio::LocalExecutorBuilder;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::host;
+use crate::runtime::ring;
+use crate::time::Mono;
+
+/// Where a core's thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Pinned to this CPU.
+    Cpu(usize),
+    /// Wherever the scheduler puts it: the control plane.
+    Unpinned,
+}
+
+/// A running core.
+#[derive(Debug)]
+pub struct CoreHandle<T> {
+    name: String,
+    thread: JoinHandle<T>,
+}
+
+impl<T> CoreHandle<T> {
+    /// Waits for the core's main future to end.
+    ///
+    /// # Errors
+    /// When the main future panicked; its message is in the error.
+    pub fn join(self) -> Result<T> {
+        self.thread.join().map_err(|panic| {
+            Error::new(ErrorKind::Stopped, format!("{} ended by a panic: {}", self.name, panic_text(panic.as_ref())))
+        })
+    }
+
+    /// Whether the core has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts a core and returns once its executor runs. `main` is called on the new thread.
+///
+/// # Errors
+/// When the host refuses the thread, the CPU or the executor's rings; says what to mend.
+pub fn launch<T, F, M>(name: &str, placement: Placement, main: M) -> Result<CoreHandle<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+    M: FnOnce() -> F + Send + 'static,
+{
+    let (ready, started) = mpsc::sync_channel::<std::result::Result<(), String>>(1);
+    let thread_name = name.to_owned();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let placed = match placement {
+                Placement::Cpu(cpu) => glommio::Placement::Fixed(cpu),
+                Placement::Unpinned => glommio::Placement::Unbound,
+            };
+            // `make` panics where it cannot map a refusal; the panic is told like an error.
+            let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                LocalExecutorBuilder::new(placed)
+                    .name(&thread_name)
+                    .preempt_timer(PREEMPT_TIMER)
+                    .io_memory(IO_MEMORY_BYTES)
+                    .ring_depth(RING_DEPTH)
+                    .make()
+            }));
+            let executor = match made {
+                Ok(Ok(executor)) => executor,
+                Ok(Err(error)) => {
+                    let _ = ready.send(Err(error.to_string()));
+                    panic!("no executor: {error}");
+                }
+                Err(panic) => {
+                    let _ = ready.send(Err(panic_text(panic.as_ref())));
+                    std::panic::resume_unwind(panic);
+                }
+            };
+            let _ = ready.send(Ok(()));
+            IS_CORE.set(true);
+            executor.run(async move {
+                // The first timer of an executor is late; spend that on nothing.
+                glommio::timer::sleep(Duration::from_micros(1)).await;
+                let pulses = PULSES.map(|(period, phase)| glommio::spawn_local(pulse(period, phase)));
+                let done = main().await;
+                for pulse in pulses {
+                    pulse.cancel().await;
+                }
+                done
+            })
+        })
+        .map_err(|error| Error::new(ErrorKind::Host, format!("cannot start the thread of {name}: {error}")))?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(CoreHandle { name: name.to_owned(), thread }),
+        Ok(Err(why)) => Err(Error::new(
+            ErrorKind::Host,
+            format!("cannot start {name}: {why} (lockable memory: {}; see `ulimit -l`)", shown_lockable()),
+        )),
+        Err(_) => Err(Error::new(ErrorKind::Host, format!("cannot start {name}: its thread ended at once"))),
+    }
+}
+
+/// Whether the calling thread is a core, which must not block.
+pub fn is_core_thread() -> bool {
+    IS_CORE.get()
+}
+
+/// Wakes its core at every `period`, shifted by `phase`.
+///
+/// An executor of glommio goes to sleep with tasks ready to run when its thread is taken off the CPU for longer than
+/// the preemption timer just before it would run them: it takes the fired timer for having had its turn. Nothing but a
+/// later event wakes it, so there is always one: several pulses, since those due at that moment are spent with it.
+async fn pulse(period: Duration, phase: Duration) {
+    let period = period.as_nanos() as u64;
+    loop {
+        let into = (Mono::now().as_nanos() + period - phase.as_nanos() as u64) % period;
+        glommio::timer::sleep(Duration::from_nanos(period - into)).await;
+    }
+}
+
+/// Checks that the host lets `cores` executors run, before any is made: glommio panics or exits where it is refused.
+///
+/// # Errors
+/// One line: what is refused, by what, and how to allow it.
+pub fn preflight(cores: usize) -> Result<()> {
+    let refused = |why: String| Err(Error::new(ErrorKind::Host, why));
+    if let Some(bytes) = host::lockable_bytes()
+        && bytes < LOCKABLE_BYTES_MIN
+    {
+        return refused(format!(
+            "memlock limit of {} KiB is too low for io_uring: expected at least {} KiB; raise it with `ulimit -l {}` as root, `LimitMEMLOCK=` in a systemd unit, or `--ulimit memlock=` in Docker",
+            bytes / 1024,
+            LOCKABLE_BYTES_MIN / 1024,
+            LOCKABLE_BYTES_MIN / 1024 * cores.max(1) as u64,
+        ));
+    }
+    let Err(error) = ring::probe() else { return Ok(()) };
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => refused(refusal_of_rings()),
+        Some(libc::ENOSYS) => refused(
+            "this kernel has no io_uring: expected Linux 5.10 or newer, built with CONFIG_IO_URING; a sandbox such as gVisor hides it too".to_owned(),
+        ),
+        Some(libc::ENOMEM) => refused(format!(
+            "io_uring got no memory: the memlock limit of this user ({}) is used up by its other processes; raise it with `ulimit -l` or `LimitMEMLOCK=`",
+            shown_lockable()
+        )),
+        Some(libc::EMFILE | libc::ENFILE) => refused("no free file descriptor for io_uring: raise `ulimit -n`".to_owned()),
+        _ => refused(format!("io_uring is refused: {error}")),
+    }
+}
+
+fn refusal_of_rings() -> String {
+    let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    match sysctl.trim() {
+        "2" => {
+            return "io_uring is switched off on this host: `sysctl kernel.io_uring_disabled=0` allows it".to_owned();
+        }
+        "1" => {
+            return "io_uring is allowed to one group only on this host: `sysctl kernel.io_uring_disabled=0`, or join the group of `kernel.io_uring_group`".to_owned();
+        }
+        _ => {}
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filtered = status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"));
+    if filtered {
+        "io_uring is refused by the seccomp filter of this container: the default profiles of Docker and Kubernetes forbid it; run with a profile that allows io_uring_setup, io_uring_enter and io_uring_register".to_owned()
+    } else {
+        "io_uring is refused by a security policy of this host: allow io_uring_setup, io_uring_enter and io_uring_register".to_owned()
+    }
+}
+
+fn shown_lockable() -> String {
+    host::lockable_bytes().map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024))
+}
+
+/// The text of a panic.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "no message".to_owned(),
+    }
+}
+
+thread_local! {
+    static IS_CORE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// glommio polls timers and I/O once per this time while tasks are runnable; its default of 100 ms makes them that late.
+const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// Periods and phases of the pulses: about 130 wakings a second, 0.2 % of a core that has nothing else to do.
+const PULSES: [(Duration, Duration); 4] = [
+    (Duration::from_millis(24), Duration::ZERO),
+    (Duration::from_millis(24), Duration::from_millis(8)),
+    (Duration::from_millis(24), Duration::from_millis(16)),
+    (Duration::from_millis(250), Duration::from_millis(3)),
+];
+/// Registered memory, unused for sockets; the default of 10 MiB would be resident per core.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+const RING_DEPTH: usize = 128;
+/// What one executor locks, with room: three rings and the registered memory.
+const LOCKABLE_BYTES_MIN: u64 = 512 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_run_with_the_flags() {
+        preflight(1).unwrap();
+        let core = launch("probe", Placement::Unpinned, || async { 7 }).unwrap();
+        assert_eq!(core.join().unwrap(), 7);
+        let report = ring::ring_report();
+        assert!(report.rings >= 3, "{report:?}");
+        assert!(report.flagged >= 2, "the kernel of this host refuses the ring flags: {report:?}");
+    }
+
+    #[test]
+    fn a_panic_in_main_is_told_at_join() {
+        let core = launch("probe", Placement::Unpinned, || async { panic!("on purpose") }).unwrap();
+        let error: Error = core.join().map(|()| ()).unwrap_err();
+        assert!(error.to_string().contains("on purpose"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_cpu_is_an_error() {
+        let error = launch("probe", Placement::Cpu(4_095), || async {}).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Host);
+    }
+}

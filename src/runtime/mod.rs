@@ -1,0 +1,20 @@
+//! The executor of a core: tasks, timers, sockets, files and blocking work, behind names that nothing else ties to
+//! glommio. Only this folder and `http/io.rs` name it, so that it can be replaced here.
+//! Invariant: a task that panics ends itself, never its core; a core cancels every task it still has before it ends.
+
+mod file;
+mod host;
+mod launch;
+mod ring;
+mod tasks;
+mod timer;
+mod workers;
+
+pub use file::{File, sync_dir};
+pub use glommio::net::{TcpListener, TcpStream};
+pub use host::{allowed_cpus, lockable_bytes, open_files, raise_open_files, thread_cpu_time};
+pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight};
+pub use ring::{RingReport, ring_report, warm_timers};
+pub use tasks::{Task, Tasks, blocking, spawn, yield_if_needed, yield_now};
+pub use timer::{sleep, sleep_until, timeout};
+pub use workers::Workers;

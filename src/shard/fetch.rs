@@ -1,0 +1,205 @@
+//! The one request path: from a question to records, with everything that may refuse, delay or repeat it, in order.
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+
+use compact_str::CompactString;
+
+use crate::handoff::Grant;
+use crate::http::{Failure, Timings};
+use crate::model::{Judgement, Query, Record, Verdict};
+use crate::policy::{Cause, Outcome};
+use crate::runtime;
+use crate::shard::lane::{Lane, PermitGuard};
+use crate::source::{Batch, judge};
+use crate::time::{Deadline, Mono, Now};
+use crate::wire::{Answer, Method, Request};
+
+/// What one fetch brought.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Where the next page starts.
+    pub next: Option<CompactString>,
+    /// Bytes of the body after decompression.
+    pub body_bytes: usize,
+}
+
+/// Asks `query` until it is answered, refused for good, or out of time.
+///
+/// # Errors
+/// The judgement on the last attempt, or the local refusal that kept one from being sent.
+///
+/// # Cancel safety
+/// Dropping the future gives its permit and its slots back and discards its HTTP/1.1 connection.
+pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max: u32) -> Result<Fetched, Judgement> {
+    super::prerequisites::ensure(lane, query, deadline).await?;
+    let mut attempt = 1;
+    loop {
+        let request = lane.with_context(query, |cx| lane.source.request(cx)).inspect_err(|refusal| lane.meter.refused(refusal))?;
+        let sent = send(lane, &request, deadline).await?;
+        let started = Mono::now();
+        let mut body_bytes = 0;
+        let mut batch = Batch::new(lane.source.spec().id, crate::time::UnixNanos::EPOCH);
+        let judged = match &sent.answer {
+            Ok(answer) => {
+                body_bytes = answer.body.len();
+                batch = Batch::new(lane.source.spec().id, answer.ts_recv);
+                decode(lane, query, answer, &mut batch)
+            }
+            Err(failure) => Err(no_answer(failure)),
+        };
+        lane.meter.decoded(Mono::now().since(started), body_bytes);
+        let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });
+        let safe = request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
+        sent.settle(lane, judged.as_ref().err());
+        let judgement = match judged {
+            Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes }),
+            Err(judgement) => judgement,
+        };
+        super::prerequisites::invalidate(lane, judgement.verdict);
+        let now = Now::read();
+        let again = attempt < attempts_max && safe && judgement.verdict.is_retryable();
+        let delay = again.then(|| lane.backoff.delay(attempt, judgement.retry_after, deadline.left(now.mono), fastrand::u64(..)));
+        let Some(Some(delay)) = delay else { return Err(judgement) };
+        if !lane.spend_retry(now) {
+            lane.meter.retry_refused();
+            return Err(judgement);
+        }
+        lane.meter.retried();
+        runtime::sleep(delay).await;
+        attempt += 1;
+    }
+}
+
+/// An attempt that was sent, and what came of it.
+pub(super) struct Sent<'a> {
+    /// The answer, or why there is no whole one.
+    pub answer: Result<Answer, Failure>,
+    permit: PermitGuard<'a>,
+    // Held until the attempt is settled: it counts against limits on concurrency.
+    _grant: Grant,
+    at: Now,
+    timings: Timings,
+    elapsed: std::time::Duration,
+}
+
+/// Admits and sends one attempt: breaker, in-flight slot, quota, permit, exchange.
+///
+/// # Errors
+/// The local refusal: nothing was sent.
+pub(super) async fn send<'a>(lane: &'a Lane, request: &Request, deadline: Deadline) -> Result<Sent<'a>, Judgement> {
+    let asked = Mono::now();
+    let admitted = admit(lane, request, deadline).await.inspect_err(|refusal| lane.meter.refused(refusal));
+    let (slot, grant) = admitted?;
+    let at = Now::read();
+    lane.meter.admitted(at.mono.since(asked));
+    let permit = lane.permit(request.base, at).inspect_err(|refusal| lane.meter.refused(refusal))?;
+    let mut timings = Timings::default();
+    lane.meter.sent();
+    let flight = InFlight { lane, settled: Cell::new(false) };
+    let endpoint = &lane.endpoints[request.base];
+    let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
+    flight.settled.set(true);
+    drop(slot);
+    let elapsed = Mono::now().since(at.mono);
+    Ok(Sent { answer, permit, _grant: grant, at, timings, elapsed })
+}
+
+impl Sent<'_> {
+    /// Feeds breaker, quota, retry budget and metrics with the judgement on the attempt; `None` is `ok`.
+    pub(super) fn settle(self, lane: &Lane, judgement: Option<&Judgement>) {
+        let now = Now::read();
+        let verdict = judgement.map_or(Verdict::Ok, |judgement| judgement.verdict);
+        let retry_after = judgement.and_then(|judgement| judgement.retry_after);
+        self.permit.settle(Outcome { verdict, elapsed: self.elapsed, retry_after });
+        if let Some(report) = self.answer.as_ref().ok().and_then(|answer| lane.source.quota_used(answer)) {
+            lane.quota.report_used(report.bucket, report.window, report.used, self.at, now);
+        }
+        match verdict {
+            Verdict::Ok => lane.earn_retry(),
+            Verdict::RateLimited => lane.quota.exhaust(now, retry_after),
+            Verdict::Banned => {
+                let until = judgement.and_then(|judgement| judgement.banned_until);
+                lane.quota.ban(now, until.or_else(|| retry_after.map(|after| now.wall.saturating_add(after))));
+            }
+            _ => {}
+        }
+        lane.meter.settled(verdict, self.elapsed, &self.timings.stages(), judgement);
+    }
+}
+
+/// Waits for a slot and for quota, in the order of arrival, at most until the deadline.
+async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<(super::semaphore::Slot, Grant), Judgement> {
+    lane.check_breaker(request.base, Now::read())?;
+    let left = deadline.left(Mono::now());
+    let late = || Judgement::new(Verdict::UpstreamError, "deadline", "the deadline passed before the request could be sent").local();
+    let slot = match futures_lite::future::poll_once(lane.in_flight.acquire()).await {
+        Some(slot) => slot,
+        None => runtime::timeout(left, lane.in_flight.acquire()).await.ok_or_else(late)?,
+    };
+    let turn = lane.turn(request.bucket);
+    let _turn = match futures_lite::future::poll_once(turn.acquire()).await {
+        Some(turn) => turn,
+        None => runtime::timeout(deadline.left(Mono::now()), turn.acquire()).await.ok_or_else(late)?,
+    };
+    loop {
+        let now = Now::read();
+        let wait = match lane.quota.try_acquire(now, request.bucket, request.weight) {
+            Ok(grant) => return Ok((slot, grant)),
+            Err(wait) => wait,
+        };
+        let left = deadline.left(now.mono);
+        if wait.cause == Cause::Concurrency {
+            runtime::timeout(left, lane.quota.released(request.bucket)).await.ok_or_else(late)?;
+            continue;
+        }
+        match wait.after(now) {
+            Some(after) if after < left => {
+                lane.meter.quota_waiting(true);
+                runtime::sleep(after).await;
+                lane.meter.quota_waiting(false);
+            }
+            after => {
+                let reason = if wait.cause == Cause::Banned { "quota_banned" } else { "quota" };
+                let message = format!("the quota allows no such request before the deadline ({})", wait.cause.as_str());
+                return Err(Judgement::new(Verdict::RateLimited, reason, message).retry_after(after).local());
+            }
+        }
+        // A breaker may have opened meanwhile.
+        lane.check_breaker(request.base, Now::read())?;
+    }
+}
+
+/// Reads an answer; a panic of a decoder is a malformed answer, told and contained.
+fn decode(lane: &Lane, query: &Query, answer: &Answer, batch: &mut Batch) -> Result<Option<CompactString>, Judgement> {
+    let work = AssertUnwindSafe(|| lane.with_context(query, |cx| judge(lane.source, cx, answer, batch)));
+    match std::panic::catch_unwind(work) {
+        Ok(judged) => judged,
+        Err(_) => {
+            let source = lane.source.spec().id.as_str();
+            tracing::error!(source, kind = query.kind.as_str(), "a decoder panicked; the answer counts as malformed");
+            Err(Judgement::new(Verdict::Malformed, "decoder_panic", "the decoder failed on this answer"))
+        }
+    }
+}
+
+/// No whole answer is a failure of the provider or of the way to it.
+pub(super) fn no_answer(failure: &Failure) -> Judgement {
+    Judgement::new(Verdict::UpstreamError, failure.reason, failure.message.clone())
+}
+
+/// Counts an exchange that is dropped before it ended.
+struct InFlight<'a> {
+    lane: &'a Lane,
+    settled: Cell<bool>,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if !self.settled.get() {
+            self.lane.meter.cancelled();
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A lane: one source on one shard, with everything the request path of that source needs. Shard-local: `Rc` and
+//! `RefCell`, no borrow held across an await. What it shares with other shards is the quota cell alone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Credentials;
+use crate::handoff::QuotaCell;
+use crate::http::{Client, Endpoint, Limits};
+use crate::metrics::SourceMeter;
+use crate::model::{Judgement, Kind, Query, Symbol};
+use crate::policy::{Backoff, Breaker, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
+use crate::shard::semaphore::Semaphore;
+use crate::source::{Context, Source, State};
+use crate::time::{Mono, Now, UnixNanos};
+
+/// What a lane is made from: plain data that crosses to the shard's thread.
+pub struct LaneSpec {
+    /// The source.
+    pub source: &'static dyn Source,
+    /// Where its requests go, by the index of `Spec::bases`.
+    pub endpoints: Vec<Endpoint>,
+    /// Its secrets.
+    pub credentials: Credentials,
+    /// A contact address for providers that demand one.
+    pub contact: String,
+    /// Its quota, shared with other shards.
+    pub quota: QuotaCell,
+    /// Its breakers' settings.
+    pub breaker: BreakerSpec,
+    /// Its retry budget.
+    pub budget: BudgetSpec,
+    /// Its delays between attempts.
+    pub backoff: Backoff,
+    /// Attempts per fetch at most.
+    pub attempts_max: u32,
+    /// Limits of one exchange.
+    pub limits: Limits,
+    /// Time of one fetch over all attempts.
+    pub deadline: Duration,
+    /// Exchanges in flight at most.
+    pub in_flight_max: usize,
+    /// What it knows from earlier runs.
+    pub state: State,
+    /// Where that is kept; `None` for simulated upstreams and one-off fetches.
+    pub state_file: Option<PathBuf>,
+    /// Its polls.
+    pub polls: Vec<crate::shard::polls::PollSpec>,
+    /// Its metrics.
+    pub meter: SourceMeter,
+}
+
+/// One source on one shard.
+pub struct Lane {
+    /// The source.
+    pub source: &'static dyn Source,
+    /// The shard's client.
+    pub client: Client,
+    /// See [`LaneSpec`].
+    pub endpoints: Vec<Endpoint>,
+    /// See [`LaneSpec`].
+    pub quota: QuotaCell,
+    /// See [`LaneSpec`].
+    pub backoff: Backoff,
+    /// See [`LaneSpec`].
+    pub attempts_max: u32,
+    /// See [`LaneSpec`].
+    pub limits: Limits,
+    /// See [`LaneSpec`].
+    pub deadline: Duration,
+    /// See [`LaneSpec`].
+    pub meter: SourceMeter,
+    /// Exchanges in flight.
+    pub in_flight: Semaphore,
+    /// What the source knows.
+    pub state: RefCell<State>,
+    credentials: Credentials,
+    contact: String,
+    state_file: Option<PathBuf>,
+    breakers: RefCell<Vec<Breaker>>,
+    budget: RefCell<RetryBudget>,
+    turns: RefCell<BTreeMap<&'static str, Semaphore>>,
+    fetched: RefCell<BTreeMap<&'static str, Mono>>,
+    /// One task at a time fetches prerequisites: what many queries need is asked once.
+    pub(super) preparing: Semaphore,
+    excluded: RefCell<BTreeMap<(Kind, Symbol), Mono>>,
+    /// Whether the last round was slowed by the buffer's high-water mark, so that it is said once.
+    pub(super) slowed: Cell<bool>,
+}
+
+impl Lane {
+    /// Ties a lane to the shard that `client` belongs to.
+    pub fn new(spec: LaneSpec, client: Client) -> Lane {
+        let breakers = spec.endpoints.iter().map(|_| Breaker::new(spec.breaker)).collect();
+        Lane {
+            source: spec.source,
+            client,
+            endpoints: spec.endpoints,
+            quota: spec.quota,
+            backoff: spec.backoff,
+            attempts_max: spec.attempts_max.max(1),
+            limits: spec.limits,
+            deadline: spec.deadline,
+            meter: spec.meter,
+            in_flight: Semaphore::new(spec.in_flight_max),
+            state: RefCell::new(spec.state),
+            credentials: spec.credentials,
+            contact: spec.contact,
+            state_file: spec.state_file,
+            breakers: RefCell::new(breakers),
+            budget: RefCell::new(RetryBudget::new(spec.budget)),
+            turns: RefCell::default(),
+            fetched: RefCell::default(),
+            preparing: Semaphore::new(1),
+            excluded: RefCell::default(),
+            slowed: Cell::new(false),
+        }
+    }
+
+    /// Calls `act` with a context for `query`.
+    ///
+    /// # Errors
+    /// When the source cannot express one of its symbols, or what `act` returns.
+    pub fn with_context<T>(
+        &self,
+        query: &Query,
+        act: impl FnOnce(&Context<'_>) -> Result<T, Judgement>,
+    ) -> Result<T, Judgement> {
+        let state = self.state.borrow();
+        let cx = Context::new(self.source, query, &state, &self.credentials, &self.contact, UnixNanos::now())?;
+        act(&cx)
+    }
+
+    /// Where waiters for a bucket's quota queue, so that none overtakes another.
+    pub(super) fn turn(&self, bucket: &'static str) -> Semaphore {
+        self.turns.borrow_mut().entry(bucket).or_insert_with(|| Semaphore::new(1)).clone()
+    }
+
+    /// Refuses when the breaker of a base is open.
+    pub(super) fn check_breaker(&self, base: usize, now: Now) -> Result<(), Judgement> {
+        self.breakers.borrow()[base].check(now).map_err(refused_by_breaker)
+    }
+
+    /// Takes a permit from the breaker of a base; it goes back when the guard is dropped.
+    pub(super) fn permit(&self, base: usize, now: Now) -> Result<PermitGuard<'_>, Judgement> {
+        let permit = self.breakers.borrow_mut()[base].acquire(now).map_err(refused_by_breaker)?;
+        Ok(PermitGuard { lane: self, base, permit: Some(permit) })
+    }
+
+    /// Overrules the breakers of this lane.
+    pub fn force(&self, force: Force) {
+        for breaker in self.breakers.borrow_mut().iter_mut() {
+            let changed = breaker.force(force);
+            self.tell(changed);
+        }
+        self.show_breaker();
+    }
+
+    /// Takes one retry from the budget.
+    pub(super) fn spend_retry(&self, now: Now) -> bool {
+        self.budget.borrow_mut().spend(now)
+    }
+
+    /// Pays a success into the budget.
+    pub(super) fn earn_retry(&self) {
+        self.budget.borrow_mut().succeed();
+    }
+
+    /// Shows the worst state of the lane's breakers in its metrics.
+    pub fn show_breaker(&self) {
+        let now = Now::read();
+        let worst = self.breakers.borrow().iter().map(|breaker| breaker.state(now)).max_by_key(|state| severity(*state));
+        if let Some(state) = worst {
+            self.meter.breaker(state);
+        }
+    }
+
+    /// When a prerequisite was fetched by this lane.
+    pub(super) fn fetched_at(&self, name: &'static str) -> Option<Mono> {
+        self.fetched.borrow().get(name).copied()
+    }
+
+    /// Notes that a prerequisite was fetched, and keeps what the source knows for the next run.
+    pub(super) async fn note_fetched(&self, name: &'static str, now: Mono) {
+        self.fetched.borrow_mut().insert(name, now);
+        if name == "instruments" {
+            self.excluded.borrow_mut().clear();
+        }
+        let Some(path) = self.state_file.clone() else { return };
+        let Ok(text) = serde_json::to_vec(&*self.state.borrow()) else { return };
+        let shown = path.display().to_string();
+        let written = crate::runtime::blocking(move || crate::shard::state::write_atomically(&path, &text)).await;
+        if let Some(Err(error)) = written {
+            tracing::warn!(source = self.source.spec().id.as_str(), path = %shown, %error, "the state could not be kept");
+        }
+    }
+
+    /// Makes a prerequisite void.
+    pub(super) fn forget(&self, name: &'static str) {
+        self.fetched.borrow_mut().remove(name);
+    }
+
+    /// Leaves a symbol out of batches, until the instruments are fetched anew or a day has passed; says so once.
+    pub(super) fn exclude(&self, kind: Kind, symbol: &Symbol, why: &Judgement) {
+        let known = self.excluded.borrow_mut().insert((kind, symbol.clone()), Mono::now());
+        if known.is_none() {
+            tracing::warn!(
+                source = self.source.spec().id.as_str(), kind = kind.as_str(), %symbol, verdict = why.verdict.as_str(), message = %why.message,
+                "the provider does not know the symbol: it is left out for a day"
+            );
+        }
+    }
+
+    /// Whether a symbol is left out.
+    pub(super) fn is_excluded(&self, kind: Kind, symbol: &Symbol) -> bool {
+        let mut excluded = self.excluded.borrow_mut();
+        let key = (kind, symbol.clone());
+        match excluded.get(&key) {
+            Some(since) if Mono::now().since(*since) < EXCLUDED_FOR => true,
+            Some(_) => {
+                excluded.remove(&key);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn tell(&self, changed: Option<crate::policy::Transition>) {
+        let Some(changed) = changed else { return };
+        self.meter.breaker_transition();
+        tracing::info!(
+            source = self.source.spec().id.as_str(),
+            from = changed.from.as_str(),
+            to = changed.to.as_str(),
+            reason = changed.reason,
+            "breaker"
+        );
+    }
+}
+
+/// A breaker's permit; given back as cancelled unless it is settled.
+#[must_use = "a permit is cancelled when its guard is dropped"]
+pub(super) struct PermitGuard<'a> {
+    lane: &'a Lane,
+    base: usize,
+    permit: Option<Permit>,
+}
+
+impl PermitGuard<'_> {
+    /// Tells the breaker how the attempt ended.
+    pub(super) fn settle(mut self, outcome: Outcome) {
+        let Some(permit) = self.permit.take() else { return };
+        let changed = self.lane.breakers.borrow_mut()[self.base].release(permit, outcome, Now::read());
+        if changed.is_some() {
+            self.lane.tell(changed);
+            self.lane.show_breaker();
+        }
+    }
+}
+
+impl Drop for PermitGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.lane.breakers.borrow_mut()[self.base].cancel(permit);
+        }
+    }
+}
+
+fn refused_by_breaker(refused: crate::policy::Refused) -> Judgement {
+    let state = refused.state.as_str();
+    Judgement::new(crate::model::Verdict::UpstreamError, "breaker_open", format!("the breaker is {state}"))
+        .retry_after(refused.retry_after)
+        .local()
+}
+
+fn severity(state: crate::policy::BreakerState) -> u8 {
+    use crate::policy::BreakerState::{Closed, Disabled, ForcedOpen, HalfOpen, Open};
+    match state {
+        Closed => 0,
+        Disabled => 1,
+        HalfOpen => 2,
+        Open => 3,
+        ForcedOpen => 4,
+    }
+}
+
+/// How long an unknown symbol is left out when the provider has no instrument list to be fetched anew.
+const EXCLUDED_FOR: Duration = Duration::from_secs(86_400);

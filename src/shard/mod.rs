@@ -1,0 +1,96 @@
+//! A shard: what one core owns. Its client with pool and connections, its lanes with breakers, budgets and polls, and
+//! its inbox. Shared-nothing: `Rc` and `RefCell`; what crosses cores comes in by handles of `handoff/`.
+
+mod fetch;
+mod inbox;
+mod lane;
+mod polls;
+mod prerequisites;
+mod semaphore;
+pub mod state;
+mod timetable;
+
+pub use fetch::Fetched;
+pub use inbox::{Command, FetchOrder, LoadOrder, LoadReport};
+pub use lane::LaneSpec;
+pub use polls::PollSpec;
+pub use timetable::Timetable;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::handoff::{Mailbox, PublisherSeed, Stop};
+use crate::http::{Client, ClientSettings, ResolverHandle, TlsContext};
+use crate::metrics::ShardMeter;
+use crate::runtime::{self, Tasks};
+use crate::shard::lane::Lane;
+use crate::time::{Deadline, Mono};
+
+/// What a shard is made from: plain data that crosses to its thread.
+pub struct ShardSpec {
+    /// Its number.
+    pub index: usize,
+    /// Its client's settings: this shard's share of the connections.
+    pub client: ClientSettings,
+    /// Trust.
+    pub tls: TlsContext,
+    /// The resolver that all shards share.
+    pub resolver: ResolverHandle,
+    /// Its sources.
+    pub lanes: Vec<LaneSpec>,
+    /// Its side of the normalization buffer.
+    pub publisher: PublisherSeed,
+    /// Its commands.
+    pub mailbox: Mailbox<Command>,
+    /// Says when to stop.
+    pub stop: Stop,
+    /// How long what is in flight may take once it stops.
+    pub drain_for: Duration,
+    /// Its metrics.
+    pub meter: ShardMeter,
+}
+
+/// Runs a shard on the calling core until it is told to stop and what was in flight has ended.
+pub async fn run(spec: ShardSpec) {
+    let client = Client::new(spec.client, spec.tls, spec.resolver);
+    let publisher = Rc::new(spec.publisher.connect());
+    let polling = Tasks::default();
+    let mut lanes = Vec::new();
+    for mut lane_spec in spec.lanes {
+        let polls = std::mem::take(&mut lane_spec.polls);
+        let lane = Rc::new(Lane::new(lane_spec, client.clone()));
+        for poll in polls {
+            polling.spawn(polls::run(lane.clone(), poll, publisher.clone(), spec.stop.clone()));
+        }
+        lanes.push(lane);
+    }
+    let lanes = Rc::new(lanes);
+    let serving = Tasks::default();
+    serving.spawn(inbox::serve(lanes.clone(), spec.mailbox, publisher.clone(), serving.clone()));
+    serving.spawn(heartbeat(spec.meter, lanes.clone(), client.clone()));
+    spec.stop.stopped().await;
+    let deadline = Deadline::after(Mono::now(), spec.drain_for);
+    while !polling.is_empty() && !deadline.passed(Mono::now()) {
+        runtime::sleep(DRAIN_STEP).await;
+    }
+    if !polling.is_empty() {
+        tracing::warn!(shard = spec.index, polls = polling.len(), "polls still in flight at the deadline are cancelled");
+    }
+    polling.cancel_all().await;
+    serving.cancel_all().await;
+    client.close().await;
+}
+
+/// Shows that the shard is alive, and what changes by itself with time.
+async fn heartbeat(meter: ShardMeter, lanes: Rc<Vec<Rc<Lane>>>, client: Client) {
+    loop {
+        meter.beat(Mono::now(), runtime::thread_cpu_time(), &client.stats());
+        for lane in lanes.iter() {
+            lane.show_breaker();
+        }
+        runtime::sleep(HEARTBEAT).await;
+    }
+}
+
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+const HEARTBEAT: Duration = Duration::from_millis(500);
