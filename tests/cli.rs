@@ -189,6 +189,9 @@ fn secrets_come_from_dotenv_too() {
         checked.status == 2 && checked.err.contains("INGESTION_BUFFER__CAPACITY in .env: buffer.capacity"),
         "{checked:?}"
     );
+    // The process's variables come before all of `.env`, whatever their names.
+    let over = folder.run_with(&["check"], &[("INGESTION_BUFFER_SIZE", "20000")]);
+    assert_eq!(over.status, 0, "{over:?}");
     folder.write(".env", "BINANCE_API_KEY=hunter2 hunter3\n");
     let broken = folder.run(&["sources"]);
     assert!(broken.status == 2 && broken.err.contains(".env line 1") && !broken.err.contains("hunter"), "{broken:?}");

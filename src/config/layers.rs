@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::defaults::{ALIASES, PREFIX, SETTINGS, SOURCE_SETTINGS, variable};
 use crate::config::problem::{Problem, Problems, did_you_mean};
+use crate::config::read::place_of;
 use crate::config::{Environment, Loaded, Settings};
 
 /// Reads the layers of one configuration.
@@ -86,6 +87,8 @@ impl<'a> Loader<'a> {
 
         let merged = merge(layers);
         let settings = Settings::read(&merged, places, &mut problems);
+        // Merging keeps the places of values alone; of a table it is known here.
+        problems.fill_places(|key| settings.place(key));
         Loaded { settings, warnings, problems }
     }
 }
@@ -206,45 +209,40 @@ fn line_at(text: &str, at: usize) -> usize {
     text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// The names of the earlier engine as one layer, and ours as the next.
+/// The variables as four layers: `.env` below the process's own, and in each the names of the earlier engine below ours.
 fn environment(
     environment: &Environment,
     places: &mut BTreeMap<String, String>,
     warnings: &mut Vec<String>,
-) -> [Layer; 2] {
-    let mut layers = [Layer::default(), Layer::default()];
-    let variables: Vec<_> = environment.with_prefix(PREFIX).collect();
-    for (name, value, place) in &variables {
-        let Some(alias) = ALIASES.iter().find(|alias| alias.variable == *name) else { continue };
-        let bare = value.trim().bytes().all(|byte| byte.is_ascii_digit());
-        let unit = if bare { alias.unit } else { "" };
+) -> [Layer; 4] {
+    let mut layers: [Layer; 4] = Default::default();
+    for (name, text, place) in environment.with_prefix(PREFIX) {
+        let base = if place.is_empty() { 2 } else { 0 };
         let place = format!("{name}{place}");
-        layers[0].insert(alias.key, &place, &format!("{}{unit}", value.trim()));
-        places.insert(alias.key.to_owned(), place);
-    }
-    for (name, value, place) in &variables {
-        let place = format!("{name}{place}");
-        match key_of(&name[PREFIX.len()..]) {
-            Some(key) => {
-                layers[1].insert(&key, &place, value);
-                if let Some(source) = key.strip_prefix("sources.").and_then(|rest| rest.split('.').next()) {
-                    places.entry(format!("sources.{source}")).or_insert_with(|| place.clone());
-                }
-                places.insert(key, place);
+        if let Some(alias) = ALIASES.iter().find(|alias| alias.variable == name) {
+            let bare = text.trim().bytes().all(|byte| byte.is_ascii_digit());
+            let unit = if bare { alias.unit } else { "" };
+            layers[base].insert(alias.key, &place, &format!("{}{unit}", text.trim()));
+        } else if let Some(key) = key_of(&name[PREFIX.len()..]) {
+            if let Some(source) = key.strip_prefix("sources.").and_then(|rest| rest.split('.').next()) {
+                places.entry(format!("sources.{source}")).or_insert_with(|| place.clone());
             }
-            None if ALIASES.iter().any(|alias| alias.variable == *name) => {}
-            None => {
-                let known: Vec<String> = SETTINGS
-                    .iter()
-                    .map(|setting| variable(setting.key))
-                    .chain(ALIASES.iter().map(|alias| alias.variable.to_owned()))
-                    .collect();
-                let near = did_you_mean(name, known.iter().map(String::as_str));
-                warnings.push(format!("{place}: expected the name of a setting, found an unknown one{near}"));
-            }
+            layers[base + 1].insert(&key, &place, text);
+        } else {
+            warnings.push(unknown_variable(name, &place));
         }
     }
+    for (key, value) in layers.iter().flat_map(|layer| &layer.0) {
+        places.insert(key.clone(), place_of(value));
+    }
     layers
+}
+
+fn unknown_variable(name: &str, place: &str) -> String {
+    let own = SETTINGS.iter().map(|setting| variable(setting.key));
+    let known: Vec<String> = own.chain(ALIASES.iter().map(|alias| alias.variable.to_owned())).collect();
+    let near = did_you_mean(name, known.iter().map(String::as_str));
+    format!("{place}: expected the name of a setting, found an unknown one{near}")
 }
 
 /// The key that a variable's name without its prefix stands for; `None` when there is no such setting.
@@ -441,7 +439,10 @@ mod tests {
         check_problems(
             "a = 1\nb = [1,\nc",
             &[],
-            &["t.toml line 3: not TOML: string values must be quoted, expected literal string"],
+            &[
+                "t.toml line 3: not TOML: unclosed array, expected `]`",
+                "t.toml line 3: not TOML: string values must be quoted, expected literal string",
+            ],
         );
         check_problems("data_dir = \"a\"\ndata_dir = \"b\"", &[], &["t.toml line 2: not TOML: duplicate key"]);
     }

@@ -47,6 +47,13 @@ impl Problems {
         }
     }
 
+    /// Gives each problem without a place the place that is known of its key.
+    pub(super) fn fill_places<'a>(&mut self, place: impl Fn(&str) -> &'a str) {
+        for problem in self.0.iter_mut().filter(|problem| problem.place.is_empty()) {
+            problem.place = place(&problem.key).to_owned();
+        }
+    }
+
     /// All of them.
     pub fn list(&self) -> &[Problem] {
         &self.0

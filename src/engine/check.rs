@@ -156,10 +156,10 @@ fn check_limits(settings: &Settings, problems: &mut Problems) {
     if let Some(listen) = settings.admin_listen.filter(|listen| !listen.ip().is_loopback()) {
         refuse("admin.listen", format!("expected a loopback address such as 127.0.0.1:9464, found {listen}"));
     }
-    if let Some(path) = settings.tls_ca_file.as_ref() {
-        if let Err(error) = std::fs::File::open(path) {
-            refuse("tls.ca_file", format!("expected a PEM file, found {}: {error}", path.display()));
-        }
+    if let Some(path) = settings.tls_ca_file.as_ref()
+        && let Err(error) = std::fs::File::open(path)
+    {
+        refuse("tls.ca_file", format!("expected a PEM file, found {}: {error}", path.display()));
     }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&settings.log.filter) {
         let filter = &settings.log.filter;
@@ -439,9 +439,13 @@ mod tests {
 
     #[test]
     fn names_that_do_not_exist_are_refused_with_the_nearest() {
+        let ids: Vec<&str> = SOURCES.iter().map(|source| source.spec().id.as_str()).collect();
+        let ids = ids.join(", ");
         check_problems(
             "[sources.binanse]",
-            &["t.toml line 1: sources.binanse: expected a source (binance), found \"binanse\"; did you mean binance?"],
+            &[&format!(
+                "t.toml line 1: sources.binanse: expected a source ({ids}), found \"binanse\"; did you mean binance?"
+            )],
         );
         check_problems(
             "[sources.binance]\ntier = \"fre\"\nbase_urls = { acount = \"https://x\" }\n[[sources.binance.polls]]\nkind = \"tiker\"\n\
@@ -506,8 +510,8 @@ mod tests {
             &[
                 "t.toml line 2: retry.base: expected at most retry.cap (10s), found 20s",
                 "t.toml line 4: admin.listen: expected a loopback address such as 127.0.0.1:9464, found 0.0.0.0:9464",
-                "t.toml line 8: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": invalid \
-                 filter directive",
+                "t.toml line 8: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": error \
+                 parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
                 "t.toml line 11: sinks[1].name: expected a name that no other sink has, found \"null\"; set name",
                 "t.toml line 6: journal.enabled: expected true for a sink of type stdout, which reads the journal",
             ],
