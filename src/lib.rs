@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod model;
 pub mod policy;
 pub mod runtime;
+pub mod shard;
 pub mod sim;
 pub mod sink;
 pub mod source;

@@ -6,8 +6,16 @@ mod cat;
 mod check;
 mod decode;
 mod export;
+mod fetch;
+mod log;
+mod run;
 mod schema;
+mod sim;
 mod sources;
+mod status;
+mod summary;
+mod symbols;
+mod upstream;
 mod verify;
 
 use std::io;
@@ -21,11 +29,13 @@ use crate::error::{Error, ErrorKind};
 
 /// Collects market data, economic series, filings and news from many providers into one exact, durable stream.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, arg_required_else_help = true)]
+#[command(name = "tidegate", version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
-    /// What to do.
+    /// What to do; without a command, `run`.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    #[command(flatten)]
+    run: run::Run,
 }
 
 /// The commands.
@@ -39,10 +49,18 @@ pub enum Command {
     Decode(decode::Decode),
     /// Write the journal's records as Parquet files.
     Export(export::ExportArgs),
+    /// Ask a provider once and print the records, or the verdict.
+    Fetch(fetch::Fetch),
+    /// Run the engine: the default without a command.
+    Run(run::Run),
     /// Print the JSON Schema of a record.
     Schema(schema::PrintSchema),
+    /// Run the provider simulator alone and print the configuration that asks it.
+    Sim(sim::Simulate),
     /// List the sources: kinds, quotas, and whether the keys are set.
     Sources(sources::ListSources),
+    /// List the instruments of a source: canonical names and the provider's own.
+    Symbols(symbols::ListSymbols),
     /// Check the journal: every frame and the chain of numbers.
     Verify(verify::VerifyArgs),
 }
@@ -68,7 +86,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    match run(&arguments.command) {
+    match dispatch(&arguments.command.unwrap_or(Command::Run(arguments.run))) {
         Ok(Done::Failed) => ExitCode::from(FAILED),
         Ok(Done::Fine) => ExitCode::SUCCESS,
         Ok(Done::Verdict) => ExitCode::from(VERDICT),
@@ -82,14 +100,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<Done, Failure> {
+fn dispatch(command: &Command) -> Result<Done, Failure> {
     match command {
         Command::Cat(args) => Ok(told(cat::run(args))),
         Command::Check(command) => command.run(),
         Command::Decode(command) => command.run(),
         Command::Export(args) => Ok(told(export::run(args))),
+        Command::Fetch(command) => command.run(),
+        Command::Run(command) => command.run(),
         Command::Schema(command) => command.run(),
+        Command::Sim(command) => command.run(),
         Command::Sources(command) => command.run(),
+        Command::Symbols(command) => command.run(),
         Command::Verify(args) => Ok(told(verify::run(args))),
     }
 }

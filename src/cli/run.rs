@@ -49,6 +49,7 @@ impl Run {
         let live = std::io::stderr().is_terminal() && settings.log.format == LogFormat::Text;
         log::start(&settings.log, live);
         let summary_file = self.summary.as_ref().map(|path| summary::create(path)).transpose()?;
+        let targets = settings.targets.clone();
         let started = Mono::now();
         let engine = Engine::builder(settings).environment(environment).start()?;
         if let Some(sim) = &sim {
@@ -62,7 +63,7 @@ impl Run {
             sim.stop()?;
         }
         let finish = finish?;
-        let summary = Summary::of(&engine.metrics(), &finish, elapsed);
+        let summary = Summary::of(&engine.metrics(), &finish, &targets, elapsed);
         if let Some((path, mut file)) = summary_file {
             let text = serde_json::to_vec_pretty(&summary).unwrap_or_default();
             let written = file.write_all(&text).and_then(|()| file.write_all(b"\n"));
@@ -101,7 +102,13 @@ impl Run {
     }
 
     /// Waits for the end; says why it has come. On a terminal a status line is kept up to date.
-    fn watch(&self, engine: &Engine, signals: &mpsc::Receiver<&'static str>, live: bool, started: Mono) -> &'static str {
+    fn watch(
+        &self,
+        engine: &Engine,
+        signals: &mpsc::Receiver<&'static str>,
+        live: bool,
+        started: Mono,
+    ) -> &'static str {
         let status = super::status::StatusLine::new(live);
         loop {
             let left = self.run_for.map(|run_for| run_for.saturating_sub(Mono::now().since(started)));

@@ -38,13 +38,14 @@ impl Drop for StatusLine {
 }
 
 fn text(snapshot: &Snapshot) -> String {
-    let open = snapshot.sources.iter().filter(|source| source.breaker != "closed").count();
+    let (total, recent) = (&snapshot.total, &snapshot.total.last_10s);
     format!(
-        "{:.0} req/s | {:.0} rec/s | p95 {:.1} ms | ok {:.2} % | breakers open {open} | buffer {} / {}",
-        snapshot.requests_per_second,
-        snapshot.records_per_second,
-        snapshot.latency_recent.p95_ms,
-        snapshot.success_rate * 100.0,
+        "{:.0} req/s | {:.0} rec/s | p95 {:.1} ms | ok {:.2} % | breakers open {} | buffer {} / {}",
+        recent.requests_per_second,
+        recent.records_per_second,
+        recent.latency.p95_ms,
+        total.success_rate * 100.0,
+        total.breakers_open,
         snapshot.records.queued,
         snapshot.buffer_capacity,
     )

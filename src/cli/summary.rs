@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::Targets;
 use crate::engine::Finish;
 use crate::error::Error;
-use crate::metrics::Snapshot;
+use crate::metrics::{RecordCounts, Snapshot, SourceSnapshot};
 
 /// What a run did.
 #[derive(Debug, Serialize)]
@@ -35,6 +36,12 @@ pub(super) struct Summary {
     pub refused: u64,
     /// How long the run took.
     pub elapsed_ms: u64,
+    /// What 95 % of attempts should stay under, by configuration.
+    pub p95_target_ms: f64,
+    /// The most attempts in one second.
+    pub requests_per_second_peak: f64,
+    /// What the deployment is to sustain, by configuration.
+    pub requests_per_second_target: u64,
     /// The records' counters.
     pub records: Records,
     /// The same by source.
@@ -72,38 +79,44 @@ pub(super) struct SourceSummary {
 
 impl Summary {
     /// Sums a run up.
-    pub(super) fn of(snapshot: &Snapshot, finish: &Finish, elapsed: Duration) -> Summary {
-        let sources = snapshot.sources.iter().map(|source| {
+    pub(super) fn of(snapshot: &Snapshot, finish: &Finish, targets: &Targets, elapsed: Duration) -> Summary {
+        let refused = |source: &SourceSnapshot| source.refused.values().sum();
+        let total = &snapshot.total;
+        let sources = snapshot.sources.iter().map(|(id, source)| {
             let summary = SourceSummary {
                 requests: source.requests,
                 success: source.success,
-                success_rate: share(source.success, source.requests),
-                refused: source.refused,
+                success_rate: source.success_rate,
+                refused: refused(source),
                 retries: source.retries,
                 p50_ms: source.latency.p50_ms,
                 p95_ms: source.latency.p95_ms,
                 p99_ms: source.latency.p99_ms,
                 max_ms: source.latency.max_ms,
-                records: records(&source.records),
+                records: source.counts.into(),
                 polls_skipped: source.polls_skipped,
-                breaker: source.breaker.to_string(),
+                breaker: source.breaker.clone(),
                 verdicts: source.verdicts.clone(),
                 last_error: source.last_error.clone(),
             };
-            (source.id.to_string(), summary)
+            (id.clone(), summary)
         });
+        let requests_per_second = total.requests as f64 / elapsed.as_secs_f64().max(1e-9);
         Summary {
-            requests: snapshot.requests,
-            success: snapshot.success,
-            success_rate: share(snapshot.success, snapshot.requests),
-            requests_per_second: snapshot.requests as f64 / elapsed.as_secs_f64().max(1e-9),
-            p50_ms: snapshot.latency.p50_ms,
-            p95_ms: snapshot.latency.p95_ms,
-            p99_ms: snapshot.latency.p99_ms,
-            max_ms: snapshot.latency.max_ms,
-            refused: snapshot.refused,
+            requests: total.requests,
+            success: total.success,
+            success_rate: total.success_rate,
+            requests_per_second,
+            p50_ms: total.latency.p50_ms,
+            p95_ms: total.latency.p95_ms,
+            p99_ms: total.latency.p99_ms,
+            max_ms: total.latency.max_ms,
+            refused: refused(total),
             elapsed_ms: elapsed.as_millis() as u64,
-            records: records(&finish.counts),
+            p95_target_ms: targets.p95.as_secs_f64() * 1e3,
+            requests_per_second_peak: total.requests_per_second_peak,
+            requests_per_second_target: targets.requests_per_second,
+            records: finish.counts.into(),
             sources: sources.collect(),
         }
     }
@@ -122,9 +135,12 @@ impl Summary {
         row(out, "total", (self.requests, self.success_rate, self.refused, self.p50_ms, self.p95_ms), &self.records)?;
         writeln!(
             out,
-            "{:.0} requests/s over {:.1} s; p99 {:.1} ms, max {:.1} ms; {} records queued at the end",
+            "{:.0} requests/s over {:.1} s, peak {:.0}; p95 target {:.0} ms {}; p99 {:.1} ms, max {:.1} ms; {} records queued at the end",
             self.requests_per_second,
             self.elapsed_ms as f64 / 1000.0,
+            self.requests_per_second_peak,
+            self.p95_target_ms,
+            if self.p95_ms <= self.p95_target_ms { "met" } else { "missed" },
             self.p99_ms,
             self.max_ms,
             self.records.queued
@@ -148,18 +164,15 @@ fn row(
     )
 }
 
-fn records(counts: &crate::handoff::RecordCounts) -> Records {
-    Records {
-        published: counts.published,
-        delivered: counts.delivered,
-        dropped: counts.dropped,
-        queued: counts.queued,
+impl From<RecordCounts> for Records {
+    fn from(counts: RecordCounts) -> Self {
+        Records {
+            published: counts.published,
+            delivered: counts.delivered,
+            dropped: counts.dropped,
+            queued: counts.queued,
+        }
     }
-}
-
-/// One where nothing was asked: nothing failed.
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 
 /// Opens the file of a summary before the run, so that a bad path is told before the work and not after it.

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::dedupe::Dedupe;
 use super::journal::{Batch, Journal, JournalReader, Place, Reading};
+use crate::config::{SinkSettings, SinkTarget};
 use crate::error::{Error, Result};
 use crate::model::Record;
 use crate::runtime::sleep;
-use crate::sink::{self, Refusal, Sink, SinkBatch, SinkSettings, SinkTarget};
+use crate::sink::{self, Refusal, Sink, SinkBatch};
 use crate::time::{Deadline, Mono, UnixNanos};
 
 /// How sinks are driven.

@@ -12,10 +12,10 @@ use serde::Serialize;
 use super::dedupe::{Dedupe, DedupeSettings};
 use super::delivery::{Delivery, DeliverySettings, SinkStatus};
 use super::journal::{FaultHook, Journal, JournalSettings, Recovery};
+use crate::config::SinkSettings;
 use crate::error::{Error, Result};
 use crate::model::Record;
 use crate::runtime::sleep;
-use crate::sink::SinkSettings;
 use crate::time::{Deadline, Mono, UnixNanos};
 
 /// Where records come from: the draining side of the normalization buffer.

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::journal::{Fault, FaultHook, Operation, verify};
 use super::*;
+use crate::config::{SinkSettings, SinkTarget};
 use crate::model::{Data, Record, SourceId, Symbol, Trade};
 use crate::runtime::{Placement, launch, sleep, spawn, timeout};
-use crate::sink::{SinkSettings, SinkTarget};
 use crate::time::{Deadline, Mono, UnixNanos};
 
 struct Folder(PathBuf);
@@ -151,7 +151,7 @@ fn settings(dir: &Path, sinks: &[(&str, SinkTarget)]) -> CollectorSettings {
         dedupe: DedupeSettings::default(),
         sinks: sinks
             .iter()
-            .map(|(name, target)| SinkSettings { name: (*name).to_owned(), target: target.clone() })
+            .map(|(name, target)| SinkSettings { key: String::new(), name: (*name).to_owned(), target: target.clone() })
             .collect(),
         delivery: DeliverySettings { retry_base: Duration::from_millis(1), ..DeliverySettings::default() },
     }

@@ -73,7 +73,6 @@ pub const SETTINGS: &[Setting] = &[
         "32MiB",
         "Size of a body at most, before and after decompression.",
     ),
-    setting("http.read_buffer_bytes", Form::Bytes(KIB, MIB), "4KiB", "Read buffer of one connection."),
     setting("dns.ttl", Form::Duration(SECOND, DAY), "300s", "How long addresses are kept; the system gives no TTL."),
     setting("tls.ca_file", Form::Path, "", "PEM file of certificate authorities to trust besides Mozilla's."),
     setting("buffer.capacity", Form::Count(2, 16_777_216), "10000", "Records that the normalization buffer holds."),
@@ -112,7 +111,6 @@ pub const SETTINGS: &[Setting] = &[
     setting("retry.cap", Form::Duration(1, HOUR), "10s", "Backoff at most."),
     setting("retry.budget", Form::Ratio, "0.3", "Retries as a share of successful requests."),
     setting("retry.budget_floor", Form::Count(0, 1_000_000), "10", "Retries that are always allowed, a minute."),
-    setting("admin.listen", Form::Address, "127.0.0.1:9464", "Address of metrics, status and health; loopback only."),
     setting("log.format", Form::Word(&["text", "json"]), "text", "Format of the log on standard error."),
     setting("log.filter", Form::Text, "info", "Level, or levels by target: info,tidegate::http=debug."),
 ];
@@ -147,16 +145,6 @@ pub const SINK_SETTINGS: &[(&str, &[Setting])] = &[
     ("stdout", &[SINK_TYPE, SINK_NAME]),
     ("file", &[SINK_TYPE, SINK_NAME, setting("path", Form::Path, "", "File that lines are appended to.")]),
     ("parquet", &[SINK_TYPE, SINK_NAME, setting("dir", Form::Path, "", "Folder of the partitions.")]),
-    (
-        "http",
-        &[
-            SINK_TYPE,
-            SINK_NAME,
-            setting("url", Form::Url, "", "Address that batches are posted to."),
-            setting("batch_records", Form::Count(1, 1_000_000), "1000", "Records of one batch at most."),
-            setting("timeout", Form::Duration(1, HOUR), "10s", "Time for one POST."),
-        ],
-    ),
     ("null", &[SINK_TYPE, SINK_NAME]),
 ];
 

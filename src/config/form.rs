@@ -77,6 +77,15 @@ pub struct Proxy {
     pub credentials: Option<Secret>,
 }
 
+impl Proxy {
+    /// The URL with its password: for the client alone.
+    pub fn url(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let user = self.credentials.as_ref().map(|secret| format!("{}@", secret.expose())).unwrap_or_default();
+        format!("http://{user}{host}:{}", self.port)
+    }
+}
+
 impl Form {
     /// Reads a value.
     ///

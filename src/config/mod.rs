@@ -26,5 +26,5 @@ pub use problem::{Problem, Problems, did_you_mean, nearest};
 pub use secret::{Credentials, Secret};
 pub use settings::{
     Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry, Settings,
-    SinkSettings, SinkTarget, SourceSettings, Targets, WhenFull,
+    SinkSettings, SinkTarget, SourceSettings, Targets,
 };

@@ -1,7 +1,7 @@
 //! The typed settings. Times are durations, sizes bytes, shares numbers from 0 to 1; defaults stand in `defaults.rs`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::config::read::{Scope, Values, place_of};
 use crate::config::{Environment, Loader};
 use crate::error::Result;
 use crate::model::Kind;
+use crate::policy::WhenFull;
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -43,8 +44,6 @@ pub struct Settings {
     pub breaker: Breaker,
     /// The retries.
     pub retry: Retry,
-    /// Address of the admin server; `None` = off.
-    pub admin_listen: Option<SocketAddr>,
     /// The log.
     pub log: Log,
     /// The sources, by id.
@@ -98,8 +97,6 @@ pub struct Http {
     pub deadline: Duration,
     /// Size of a body at most, before and after decompression.
     pub body_bytes_max: usize,
-    /// Read buffer of one connection.
-    pub read_buffer_bytes: usize,
 }
 
 /// The normalization buffer.
@@ -111,18 +108,6 @@ pub struct Buffer {
     pub high_water: f64,
     /// What it does when full, by [`Kind::index`].
     pub when_full: [WhenFull; Kind::ALL.len()],
-}
-
-/// What a full buffer does with a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Drops the record that comes.
-    DropNewest,
-    /// Drops the oldest record in the buffer.
-    DropOldest,
-    /// Waits for room: nothing is lost.
-    #[default]
-    Pause,
 }
 
 /// The journal.
@@ -279,15 +264,6 @@ pub enum SinkTarget {
         /// The file.
         path: PathBuf,
     },
-    /// Batches of lines posted to an address.
-    Http {
-        /// The address.
-        url: String,
-        /// Records of one batch at most.
-        batch_records: usize,
-        /// Time for one POST.
-        timeout: Duration,
-    },
     /// Nowhere.
     Null,
     /// Parquet files in partitions.
@@ -373,7 +349,6 @@ impl Settings {
                 body_timeout: values.duration("http.body_timeout"),
                 deadline: values.duration("http.deadline"),
                 body_bytes_max: values.size("http.body_bytes_max"),
-                read_buffer_bytes: values.size("http.read_buffer_bytes"),
             },
             dns_ttl: values.duration("dns.ttl"),
             tls_ca_file: values.path("tls.ca_file"),
@@ -407,7 +382,6 @@ impl Settings {
                 budget: values.ratio("retry.budget"),
                 budget_floor: count("retry.budget_floor"),
             },
-            admin_listen: values.address("admin.listen"),
             log: Log {
                 format: match values.text("log.format").as_deref() {
                     Some("json") => LogFormat::Json,
@@ -422,27 +396,20 @@ impl Settings {
     }
 }
 
-impl WhenFull {
-    /// The word in configuration and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            WhenFull::DropNewest => "drop_newest",
-            WhenFull::DropOldest => "drop_oldest",
-            WhenFull::Pause => "pause",
-        }
-    }
-}
-
 impl SinkTarget {
     /// The type's word in configuration.
     pub const fn as_str(&self) -> &'static str {
         match self {
             SinkTarget::File { .. } => "file",
-            SinkTarget::Http { .. } => "http",
             SinkTarget::Null => "null",
             SinkTarget::Parquet { .. } => "parquet",
             SinkTarget::Stdout => "stdout",
         }
+    }
+
+    /// Whether it reads the journal.
+    pub const fn needs_journal(&self) -> bool {
+        !matches!(self, SinkTarget::Null)
     }
 }
 
@@ -475,7 +442,6 @@ fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSett
         id: id.to_owned(),
         base_url: values.text("base_url"),
         base_urls: base_urls(&key, table.get("base_urls"), problems),
-        simulated_keys: values.flag("simulated_keys"),
         tier: values.text("tier"),
         shards: values.size("shards"),
         in_flight_max: values.size("in_flight_max"),
@@ -488,6 +454,7 @@ fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSett
         local_addresses,
         deadline: values.duration_opt("deadline"),
         quota_margin: values.ratio("quota_margin"),
+        simulated_keys: values.flag("simulated_keys"),
         polls: items(&format!("{key}.polls"), table.get("polls"), problems)
             .into_iter()
             .filter_map(|(key, value)| poll(key, value, problems))
@@ -573,11 +540,6 @@ fn sink(key: String, value: &Value, problems: &mut Problems) -> Option<SinkSetti
     }
     let target = match *name {
         "file" => SinkTarget::File { path: values.path("path")? },
-        "http" => SinkTarget::Http {
-            url: values.text("url")?,
-            batch_records: values.size("batch_records"),
-            timeout: values.duration("timeout"),
-        },
         "parquet" => SinkTarget::Parquet { dir: values.path("dir")? },
         "stdout" => SinkTarget::Stdout,
         _ => SinkTarget::Null,

@@ -9,7 +9,7 @@ use crate::config::{
     SinkTarget, SourceSettings, did_you_mean,
 };
 use crate::model::{Interval, Kind, Query, Symbol, Verdict};
-use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape};
+use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape, planner};
 use crate::time::UnixNanos;
 
 /// Settings that passed, with what they stand for.
@@ -48,7 +48,9 @@ pub struct CheckedPoll {
     pub every: Duration,
     /// Shift against the wall clock; `None` = by source.
     pub offset: Option<Duration>,
-    /// One query for each request.
+    /// What is asked, about all symbols at once.
+    pub query: Query,
+    /// The requests it takes.
     pub queries: Vec<Query>,
 }
 
@@ -102,29 +104,23 @@ pub fn kind(source: &'static dyn Source, text: &str) -> Result<&'static KindSpec
     })
 }
 
-/// The queries that ask for `symbols`: as many as the source's requests need.
+/// Checks that a kind takes so many symbols.
 ///
 /// # Errors
-/// A number of symbols that the kind does not take.
-pub fn queries(kind: &KindSpec, symbols: &[Symbol], base: &Query) -> Result<Vec<Query>, String> {
+/// Says how many it takes.
+pub fn symbol_count(kind: &KindSpec, query: &Query) -> Result<(), String> {
     let name = kind.kind;
-    if base.whole_market {
-        return match kind.whole_market {
-            true => Ok(vec![base.clone().symbols(symbols.iter().cloned())]),
-            false => Err(format!("expected false: {name} of the whole market is not served in one request")),
-        };
+    if query.whole_market {
+        let served = "expected false: the whole market is not served in one request";
+        return if kind.whole_market { Ok(()) } else { Err(format!("{served} for {name}")) };
     }
-    match (kind.batching, symbols) {
-        (Batching::None | Batching::Optional, []) => Ok(vec![base.clone()]),
-        (Batching::None, _) => Err(format!("expected no symbols for {name}, found {}", symbols.len())),
+    match (kind.batching, query.symbols.as_slice()) {
+        (Batching::None, [_, ..]) => Err(format!("expected no symbols for {name}, found {}", query.symbols.len())),
         (Batching::One | Batching::Many(_), []) => {
             let example = kind.examples.first().map(|symbol| format!(" such as {symbol}")).unwrap_or_default();
             Err(format!("expected symbols{example} for {name}, found none"))
         }
-        (batching, _) => {
-            let chunks = symbols.chunks(batching.symbols_max().max(1));
-            Ok(chunks.map(|chunk| base.clone().symbols(chunk.iter().cloned())).collect())
-        }
+        _ => Ok(()),
     }
 }
 
@@ -152,9 +148,6 @@ fn check_limits(settings: &Settings, problems: &mut Problems) {
     if settings.journal.segment_bytes > settings.journal.retention_bytes {
         let (segment, all) = (settings.journal.segment_bytes, settings.journal.retention_bytes);
         refuse("journal.segment_bytes", format!("expected at most journal.retention_bytes ({all}), found {segment}"));
-    }
-    if let Some(listen) = settings.admin_listen.filter(|listen| !listen.ip().is_loopback()) {
-        refuse("admin.listen", format!("expected a loopback address such as 127.0.0.1:9464, found {listen}"));
     }
     if let Some(path) = settings.tls_ca_file.as_ref()
         && let Err(error) = std::fs::File::open(path)
@@ -315,14 +308,21 @@ impl Checker<'_> {
             }
             symbols.push(symbol);
         }
-        let queries = queries(kind, &symbols, &base).unwrap_or_else(|message| {
+        let query = base.symbols(symbols);
+        if let Err(message) = symbol_count(kind, &query) {
             refuse(if poll.whole_market { "whole_market" } else { "symbols" }, message);
-            Vec::new()
-        });
+            return None;
+        }
+        let weigh = |query: &Query| {
+            let (contact, now) = (&self.settings.contact, UnixNanos::now());
+            let cx = Context::new(source, query, &state, credentials, contact, now).ok()?;
+            planner::weight(source, &cx)
+        };
+        let queries = if query.whole_market { vec![query.clone()] } else { planner::plan(source, &query, weigh) };
         if let Some(message) = self.missing_key(source, kind, credentials, queries.first()) {
             refuse("kind", message);
         }
-        (problems.list().len() == before).then_some(CheckedPoll { kind, every, offset: poll.offset, queries })
+        (problems.list().len() == before).then_some(CheckedPoll { kind, every, offset: poll.offset, query, queries })
     }
 
     /// Why the poll cannot be asked with the keys that are set.
@@ -346,7 +346,8 @@ impl Checker<'_> {
         }
         // With some of several keys set, only the source knows whether they are enough for this request.
         let state = State::default();
-        let query = query?;
+        // A request that needs something fetched first cannot be built yet.
+        let query = query.filter(|query| !source.prerequisites().iter().any(|step| (step.needed)(query, &state)))?;
         let cx = Context::new(source, query, &state, credentials, &self.settings.contact, UnixNanos::now()).ok()?;
         match source.request(&cx) {
             Err(judgement) if judgement.local && judgement.verdict == Verdict::Unauthorized => Some(judgement.message),
@@ -505,11 +506,10 @@ mod tests {
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
         check_problems(
-            "[retry]\nbase = \"20s\"\n[admin]\nlisten = \"0.0.0.0:9464\"\n[journal]\nenabled = false\n[log]\n\
+            "[retry]\nbase = \"20s\"\n[journal]\nenabled = false\n[log]\n\
              filter = \"tidegate=loud\"\n[[sinks]]\ntype = \"null\"\n[[sinks]]\ntype = \"stdout\"\nname = \"null\"",
             &[
                 "t.toml line 2: retry.base: expected at most retry.cap (10s), found 20s",
-                "t.toml line 4: admin.listen: expected a loopback address such as 127.0.0.1:9464, found 0.0.0.0:9464",
                 "t.toml line 8: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": error \
                  parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
                 "t.toml line 11: sinks[1].name: expected a name that no other sink has, found \"null\"; set name",

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use crate::engine::start::{Finish, Running};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{Drain, MailboxSender, RecordCounts, Rejected, reply};
-use crate::metrics::{Meters, Snapshot};
+use crate::handoff::{BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
+use crate::metrics::{MetricsReader, Snapshot};
 use crate::model::{Judgement, Query, Record, SourceId, Verdict};
 use crate::policy::Force;
 use crate::runtime;
 use crate::shard::{Command, FetchOrder, Fetched, LoadOrder, LoadReport};
 use crate::source::{self, State};
+use crate::time::Now;
 
 /// A running engine. Clones are handles to the same one; it ends by [`Engine::shutdown`], or when the last handle is
 /// dropped.
@@ -29,10 +30,11 @@ pub(super) struct Inner {
     pub mailboxes: Vec<MailboxSender<Command>>,
     pub owners: BTreeMap<SourceId, Vec<usize>>,
     pub next: AtomicUsize,
-    pub meters: Meters,
+    pub reader: Arc<Mutex<MetricsReader>>,
+    pub view: BufferView,
+    pub quotas: Vec<(SourceId, QuotaCell)>,
     pub drain: Mutex<Option<Drain>>,
     pub running: Mutex<Option<Running>>,
-    pub counts: Box<dyn Fn() -> RecordCounts + Send + Sync>,
 }
 
 /// One question of [`Engine::fetch_batch`].
@@ -103,7 +105,20 @@ impl Engine {
 
     /// Everything measured so far, as plain data.
     pub fn metrics(&self) -> Snapshot {
-        self.0.meters.snapshot((self.0.counts)())
+        let now = Now::read();
+        let reader = self.0.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut snapshot = reader.snapshot(now);
+        drop(reader);
+        snapshot.records = self.0.view.counts();
+        snapshot.buffer_capacity = self.0.view.capacity() as u64;
+        for (source, cell) in &self.0.quotas {
+            let Some(row) = snapshot.sources.get_mut(source.as_str()) else { continue };
+            let quota = cell.snapshot(now);
+            row.counts = self.0.view.counts_of(*source);
+            row.banned_until = quota.banned_until;
+            row.quota = quota.uses();
+        }
+        snapshot
     }
 
     /// Overrules the breakers of a source.
@@ -169,8 +184,8 @@ impl Engine {
         // Joining blocks, and the caller's executor must not.
         let joiner = std::thread::Builder::new().name("tidegate-join".to_owned()).spawn(move || {
             let finished = match running {
-                Some(running) => running.finish(grace, &*inner.counts),
-                None => Ok(Finish { counts: (inner.counts)(), journal: None }),
+                Some(running) => running.finish(grace, &inner.view),
+                None => Ok(Finish { counts: inner.view.counts(), journal: None }),
             };
             let _ = answer.send(finished);
         });

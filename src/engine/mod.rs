@@ -1,3 +1,12 @@
-//! The engine: from settings to running shards.
+//! The engine: from settings to running shards and a sink core, and the handle that callers hold.
 
 pub mod check;
+mod handle;
+mod keep;
+mod plan;
+mod sinks;
+mod start;
+
+pub(crate) use handle::LoadPart;
+pub use handle::{Answered, Ask, Engine, Pending};
+pub use start::{EngineBuilder, Finish};

@@ -11,7 +11,6 @@ use crate::engine::keep;
 use crate::error::Result;
 use crate::handoff::{QuotaCell, QuotaSettings};
 use crate::http::{Endpoint, HttpVersion, Limits};
-use crate::metrics::Meters;
 use crate::model::{SourceId, Symbol};
 use crate::policy::{Backoff, BreakerSpec, BudgetSpec, WindowShape, WindowSpec};
 use crate::shard::{LaneSpec, PollSpec, Timetable};
@@ -38,18 +37,21 @@ pub struct Plan {
     pub owners: BTreeMap<SourceId, Vec<usize>>,
     /// The quota cells that are kept between runs, with their files.
     pub kept: Vec<(QuotaCell, PathBuf)>,
+    /// The quota cell of each source.
+    pub quotas: Vec<(SourceId, QuotaCell)>,
 }
 
 /// Plans `checked` over its shards.
 ///
 /// # Errors
 /// When an address of a source is none.
-pub fn plan(checked: &Checked, options: &PlanOptions, meters: &Meters) -> Result<Plan> {
+pub fn plan(checked: &Checked, options: &PlanOptions) -> Result<Plan> {
     let count = checked.placement.shards.len();
     let mut shards: Vec<Vec<LaneSpec>> = (0..count).map(|_| Vec::new()).collect();
     let mut load = vec![0.0_f64; count];
     let mut owners = BTreeMap::new();
     let mut kept = Vec::new();
+    let mut quotas = Vec::new();
     // The busiest first, each to the least loaded shard: within 4/3 of the best spread (Graham 1969).
     let mut sources: Vec<&CheckedSource> = checked.sources.iter().collect();
     let demand = |source: &CheckedSource| source.polls.iter().map(CheckedPoll::requests_per_minute).sum::<f64>();
@@ -61,6 +63,7 @@ pub fn plan(checked: &Checked, options: &PlanOptions, meters: &Meters) -> Result
         order.sort_by(|a, b| load[*a].total_cmp(&load[*b]));
         let chosen = &order[..spread];
         let quota = quota(entry, options);
+        quotas.push((id, quota.clone()));
         let state_folder = state_folder(checked, entry, options);
         if let Some(folder) = &state_folder {
             let file = folder.with_extension("quota.json");
@@ -69,21 +72,18 @@ pub fn plan(checked: &Checked, options: &PlanOptions, meters: &Meters) -> Result
         }
         for (part, shard) in chosen.iter().enumerate() {
             load[*shard] += demand(entry).max(0.01) / spread as f64;
-            let lane = lane(checked, entry, options, meters, *shard, (part, spread), quota.clone(), state_folder.clone())?;
+            let lane = lane(checked, entry, options, (part, spread), quota.clone(), state_folder.clone())?;
             shards[*shard].push(lane);
         }
         owners.insert(id, chosen.to_vec());
     }
-    Ok(Plan { shards, owners, kept })
+    Ok(Plan { shards, owners, kept, quotas })
 }
 
-#[allow(clippy::too_many_arguments)]
 fn lane(
     checked: &Checked,
     entry: &CheckedSource,
     options: &PlanOptions,
-    meters: &Meters,
-    shard: usize,
     (part, of): (usize, usize),
     quota: QuotaCell,
     state_file: Option<PathBuf>,
@@ -130,7 +130,6 @@ fn lane(
         state: state_file.as_deref().map(keep::load_state).unwrap_or_default(),
         state_file,
         polls,
-        meter: meters.source(shard, entry.source.spec().id),
     })
 }
 
@@ -143,7 +142,7 @@ fn endpoint(entry: &CheckedSource, url: &str, options: &PlanOptions) -> Result<E
     };
     let mut endpoint = Endpoint::parse(url)?.http_version(version).local_addresses(settings.local_addresses.clone());
     if let Some(proxy) = &settings.proxy {
-        endpoint = endpoint.proxy(proxy.url.expose())?;
+        endpoint = endpoint.proxy(&proxy.url())?;
     }
     if let Some(address) = options.connect_to {
         endpoint = endpoint.connect_to(vec![address]);
@@ -222,7 +221,8 @@ fn polls(entry: &CheckedSource, part: usize, of: usize) -> Vec<PollSpec> {
         let same = merged.iter_mut().find(|known| {
             !known.symbols.is_empty()
                 && !spec.symbols.is_empty()
-                && PollSpec { symbols: Vec::new(), ..(*known).clone() } == PollSpec { symbols: Vec::new(), ..spec.clone() }
+                && PollSpec { symbols: Vec::new(), ..(*known).clone() }
+                    == PollSpec { symbols: Vec::new(), ..spec.clone() }
         });
         match same {
             Some(known) => known.symbols.extend(spec.symbols),

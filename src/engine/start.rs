@@ -7,19 +7,20 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::collector::{self, CollectorSettings, DataLock, Recovery, Summary};
+use crate::collector::{BufferCounters, Collector, CollectorSettings, DataLock, Recovery, Summary};
 use crate::config::{Cpus, Environment, Loaded, Settings};
 use crate::engine::check::{self, Checked};
 use crate::engine::handle::{Engine, Inner};
 use crate::engine::plan::{self, PlanOptions};
 use crate::engine::{keep, sinks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{self, BufferSpec, QuotaCell, RecordCounts, StopSource};
+use crate::handoff::{self, BufferSpec, BufferView, QuotaCell, Stop, StopSource};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
-use crate::metrics::Meters;
+use crate::metrics::{MetricsReader, RecordCounts, ShardCells, SharedCells};
 use crate::model::SourceId;
 use crate::runtime::{self, CoreHandle, Placement};
 use crate::shard::{self, ShardSpec};
+use crate::time::{Deadline, Mono, Now};
 
 /// Puts an engine together.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct EngineBuilder {
     drain_by_caller: bool,
     journal: bool,
     data: bool,
+    one_shard: bool,
+    h2_streams_max: Option<usize>,
 }
 
 impl Engine {
@@ -44,6 +47,8 @@ impl Engine {
             drain_by_caller: false,
             journal: true,
             data: true,
+            one_shard: false,
+            h2_streams_max: None,
         }
     }
 }
@@ -94,6 +99,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Runs one shard, wherever the configuration would put more: for one-off commands.
+    pub fn one_shard(mut self) -> Self {
+        self.one_shard = true;
+        self
+    }
+
+    /// Bounds the streams of one HTTP/2 connection: for load runs over a given number of connections.
+    pub(crate) fn h2_streams_max(mut self, streams: usize) -> Self {
+        self.h2_streams_max = Some(streams);
+        self
+    }
+
     /// Sets the limits of every quota out of reach. Only for load runs against one's own servers.
     pub(crate) fn unlimited(mut self) -> Self {
         self.options.unlimited = true;
@@ -107,7 +124,10 @@ impl EngineBuilder {
     /// holds or that cannot be written.
     pub fn start(self) -> Result<Engine> {
         let loaded = Loaded::of(self.settings.clone());
-        let checked = check::check(loaded, &self.environment, &Cpus::read()).map_err(Error::from)?;
+        let mut checked = check::check(loaded, &self.environment, &Cpus::read()).map_err(Error::from)?;
+        if self.one_shard {
+            checked.placement.shards.truncate(1);
+        }
         for warning in &checked.warnings {
             tracing::warn!("{warning}");
         }
@@ -118,23 +138,17 @@ impl EngineBuilder {
         let lock = if self.data { Some(DataLock::acquire(data)?) } else { None };
 
         let ids: Vec<SourceId> = checked.sources.iter().map(|source| source.source.spec().id).collect();
-        let meters = Meters::new(checked.placement.shards.len(), &ids);
-        let plan = plan::plan(&checked, &self.options, &meters)?;
+        let plan = plan::plan(&checked, &self.options)?;
         let (publisher, drain) = handoff::buffer(buffer_spec(&checked, ids));
+        let view = drain.view();
         let (stop, listener) = handoff::stop();
-        let counts = {
-            let publisher = publisher.ledger();
-            let queue = drain.gauge();
-            Box::new(move || publisher.counts(queue.len() as u64)) as Box<dyn Fn() -> RecordCounts + Send + Sync>
-        };
-
         let mut drain = Some(drain);
         let collector = if self.drain_by_caller {
             None
         } else {
             let drain = drain.take().ok_or_else(|| Error::new(ErrorKind::Misuse, "the buffer has one reader"))?;
-            let settings = sinks::collector_settings(&checked, self.journal && self.data)?;
-            Some(start_collector(checked.placement.sink, settings, drain, &meters)?)
+            let settings = sinks::collector_settings(&checked, self.journal && self.data);
+            Some(start_collector(checked.placement.sink, settings, drain, listener.clone())?)
         };
 
         let tls = match (&self.trust_pem, &checked.settings.tls_ca_file) {
@@ -144,18 +158,23 @@ impl EngineBuilder {
         let resolver = ResolverHandle::system()?;
         let mut mailboxes = Vec::new();
         let mut shards = Vec::new();
+        let mut cells: Vec<SharedCells> = Vec::new();
+        let count = checked.placement.shards.len().max(1);
         for (index, (lanes, cpu)) in plan.shards.into_iter().zip(&checked.placement.shards).enumerate() {
             let (sender, mailbox) = handoff::mailbox(MAILBOX_MAX);
+            let owned: Vec<SourceId> = lanes.iter().map(|lane| lane.source.spec().id).collect();
+            cells.push(ShardCells::new(&owned));
             let spec = ShardSpec {
                 index,
-                client: client_settings(&checked),
+                client: self.client_settings(&checked),
                 tls: tls.clone(),
                 resolver: resolver.clone(),
                 lanes,
                 publisher: publisher.clone(),
                 mailbox,
                 stop: listener.clone(),
-                meter: meters.shard(index),
+                cells: cells[index].clone(),
+                in_flight_max: (checked.settings.in_flight_max / count).max(1),
             };
             shards.push(runtime::launch(&format!("shard-{index}"), Placement::Cpu(*cpu), move || shard::run(spec))?);
             mailboxes.push(sender);
@@ -163,25 +182,43 @@ impl EngineBuilder {
         // The shards have their own: the buffer closes when the last of them ends.
         drop(publisher);
         log_start(&checked);
-        let control = start_housekeeping(plan.kept, meters.clone())?;
+        let reader = Arc::new(Mutex::new(MetricsReader::new(cells, Now::read())));
+        let control = start_housekeeping(plan.kept, reader.clone())?;
         let running = Running { stop, shards, collector, control, _lock: lock };
         Ok(Engine(Arc::new(Inner {
             mailboxes,
             owners: plan.owners,
             next: AtomicUsize::new(0),
-            meters,
+            reader,
+            view,
+            quotas: plan.quotas,
             drain: Mutex::new(drain),
             running: Mutex::new(Some(running)),
-            counts,
         })))
+    }
+
+    fn client_settings(&self, checked: &Checked) -> ClientSettings {
+        let http = &checked.settings.http;
+        let defaults = ClientSettings::default();
+        let shards = checked.placement.shards.len().max(1);
+        ClientSettings {
+            connections_max: (http.connections_max / shards).max(1),
+            connections_per_host_max: http.connections_per_host_max,
+            idle_max: http.keepalive,
+            age_max: http.connection_age_max,
+            uses_max: u32::try_from(http.connection_uses_max).unwrap_or(u32::MAX),
+            dns: DnsSettings { ttl: checked.settings.dns_ttl, ..DnsSettings::default() },
+            h2_streams_max: self.h2_streams_max.unwrap_or(defaults.h2_streams_max),
+            ..defaults
+        }
     }
 }
 
 /// What ends with an engine.
 pub(super) struct Running {
     stop: StopSource,
-    shards: Vec<CoreHandle<()>>,
-    collector: Option<CoreHandle<Result<Summary>>>,
+    shards: Vec<CoreHandle<Result<()>>>,
+    collector: Option<CoreHandle<Summary>>,
     control: Housekeeping,
     _lock: Option<DataLock>,
 }
@@ -196,15 +233,15 @@ pub struct Finish {
 }
 
 impl Running {
-    pub(super) fn finish(self, grace: Duration, counts: &dyn Fn() -> RecordCounts) -> Result<Finish> {
+    pub(super) fn finish(self, grace: Duration, view: &BufferView) -> Result<Finish> {
         self.stop.stop_within(grace);
         let mut failed = None;
         for shard in self.shards {
-            failed = failed.or(shard.join().err());
+            failed = failed.or(shard.join().and_then(|ended| ended).err());
         }
         let journal = match self.collector.map(CoreHandle::join) {
-            Some(Ok(Ok(summary))) => Some(summary),
-            Some(Ok(Err(error)) | Err(error)) => {
+            Some(Ok(summary)) => Some(summary),
+            Some(Err(error)) => {
                 failed = failed.or(Some(error));
                 None
             }
@@ -213,7 +250,7 @@ impl Running {
         self.control.finish();
         match failed {
             Some(error) => Err(error),
-            None => Ok(Finish { counts: counts(), journal }),
+            None => Ok(Finish { counts: view.counts(), journal }),
         }
     }
 }
@@ -231,20 +268,42 @@ fn start_collector(
     cpu: usize,
     settings: CollectorSettings,
     drain: handoff::Drain,
-    meters: &Meters,
-) -> Result<CoreHandle<Result<Summary>>> {
-    let (ready, opened) = mpsc::sync_channel::<Result<Option<Recovery>>>(1);
-    let meter = meters.collector();
-    let core = runtime::launch("sink", Placement::Cpu(cpu), move || collector::run(settings, drain, meter, ready))?;
+    stop: Stop,
+) -> Result<CoreHandle<Summary>> {
+    let (ready, opened) = mpsc::sync_channel::<Result<Recovery>>(1);
+    let core = runtime::launch("sink", Placement::Cpu(cpu), move || async move {
+        let collector = match Collector::open(settings) {
+            Ok((collector, recovery)) => {
+                let _ = ready.send(Ok(recovery));
+                collector
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return Summary::default();
+            }
+        };
+        let counters = BufferCounters::new(drain.tally());
+        let stopping = async move {
+            stop.stopped().await;
+            // What is in flight still arrives: the buffer closes when the last shard has ended. This is for a disk that
+            // refuses even then.
+            runtime::sleep(stop.grace() + DISK_GRACE).await;
+            Deadline::after(Mono::now(), DISK_GRACE)
+        };
+        collector.run(drain, counters, stopping).await
+    })?;
+    // Waited for, so that what is wrong with the data directory is told before anything is polled.
     match opened.recv() {
         Ok(Ok(recovery)) => {
-            if let Some(cut) = recovery.as_ref().and_then(|recovery| recovery.cut.as_ref()) {
-                tracing::warn!(?cut, "the journal's torn tail was cut off");
+            if recovery.last_seq > 0 {
+                tracing::info!(last_seq = recovery.last_seq, "the journal goes on");
             }
             Ok(core)
         }
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(core.join().err().unwrap_or_else(|| Error::new(ErrorKind::Stopped, "the sink core ended at start"))),
+        Err(_) => {
+            Err(core.join().err().unwrap_or_else(|| Error::new(ErrorKind::Stopped, "the sink core ended at start")))
+        }
     }
 }
 
@@ -254,12 +313,14 @@ struct Housekeeping {
     thread: JoinHandle<()>,
 }
 
-fn start_housekeeping(kept: Vec<(QuotaCell, PathBuf)>, meters: Meters) -> Result<Housekeeping> {
+fn start_housekeeping(kept: Vec<(QuotaCell, PathBuf)>, reader: Arc<Mutex<MetricsReader>>) -> Result<Housekeeping> {
     let (stop, stopped) = mpsc::channel();
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         let mut ticks = 0_u32;
         while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
-            meters.tick();
+            if let Ok(mut reader) = reader.lock() {
+                reader.sample(Now::read());
+            }
             ticks += 1;
             if ticks.is_multiple_of(SAVE_TICKS) {
                 kept.iter().for_each(|(quota, file)| keep::save(quota, file));
@@ -267,7 +328,8 @@ fn start_housekeeping(kept: Vec<(QuotaCell, PathBuf)>, meters: Meters) -> Result
         }
         kept.iter().for_each(|(quota, file)| keep::save(quota, file));
     });
-    let thread = thread.map_err(|error| Error::new(ErrorKind::Host, format!("cannot start the control thread: {error}")))?;
+    let thread =
+        thread.map_err(|error| Error::new(ErrorKind::Host, format!("cannot start the control thread: {error}")))?;
     Ok(Housekeeping { stop, thread })
 }
 
@@ -308,20 +370,6 @@ fn buffer_spec(checked: &Checked, sources: Vec<SourceId>) -> BufferSpec {
     }
 }
 
-fn client_settings(checked: &Checked) -> ClientSettings {
-    let http = &checked.settings.http;
-    let shards = checked.placement.shards.len().max(1);
-    ClientSettings {
-        connections_max: (http.connections_max / shards).max(1),
-        connections_per_host_max: http.connections_per_host_max,
-        idle_max: http.keepalive,
-        age_max: http.connection_age_max,
-        uses_max: u32::try_from(http.connection_uses_max).unwrap_or(u32::MAX),
-        dns: DnsSettings { ttl: checked.settings.dns_ttl, ..DnsSettings::default() },
-        ..ClientSettings::default()
-    }
-}
-
 fn log_start(checked: &Checked) {
     let rings = runtime::ring_report();
     tracing::info!(
@@ -334,12 +382,16 @@ fn log_start(checked: &Checked) {
         "engine started"
     );
     if rings.flagged == 0 {
-        tracing::warn!("the io_uring flags are not in force: the kernel refuses them, or the program does not link them");
+        tracing::warn!(
+            "the io_uring flags are not in force: the kernel refuses them, or the program does not link them"
+        );
     }
 }
 
 const MAILBOX_MAX: usize = 10_000;
 /// Journal, sinks, logs, rings, eventfds, the admin server's connections.
 const FILES_BESIDES: u64 = 256;
-const TICK: Duration = Duration::from_millis(500);
-const SAVE_TICKS: u32 = 4;
+const TICK: Duration = Duration::from_secs(1);
+const SAVE_TICKS: u32 = 2;
+/// How long a disk that refuses is tried after everything else has ended.
+const DISK_GRACE: Duration = Duration::from_secs(2);

@@ -228,6 +228,11 @@ impl Drain {
             .await
     }
 
+    /// A reader of the counters.
+    pub fn view(&self) -> BufferView {
+        BufferView { shared: self.shared.clone() }
+    }
+
     /// The handle that says what became of the records.
     pub fn tally(&self) -> Tally {
         Tally::new(self.shared.ledger.clone())
@@ -251,6 +256,29 @@ impl Drain {
     /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
+    }
+}
+
+/// Reads a buffer's counters from any thread, also after both of its sides are gone. Holds no right to publish.
+#[derive(Clone)]
+pub struct BufferView {
+    shared: Arc<Shared>,
+}
+
+impl BufferView {
+    /// The counts now.
+    pub fn counts(&self) -> RecordCounts {
+        self.shared.counts()
+    }
+
+    /// The counts of one source; `queued` is not known per source and zero.
+    pub fn counts_of(&self, source: SourceId) -> RecordCounts {
+        self.shared.ledger.of_source(source)
+    }
+
+    /// Records the buffer holds at most.
+    pub fn capacity(&self) -> usize {
+        self.shared.queue.capacity()
     }
 }
 
@@ -280,6 +308,12 @@ pub enum Woken {
     Closed,
     /// There are records.
     Records,
+}
+
+impl fmt::Debug for BufferView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferView").field("counts", &self.counts()).finish()
+    }
 }
 
 impl fmt::Debug for PublisherSeed {

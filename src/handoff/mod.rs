@@ -14,7 +14,7 @@ mod quota;
 mod stop;
 mod sync;
 
-pub use buffer::{BufferClosed, BufferSpec, Drain, Publisher, PublisherSeed, Woken, buffer};
+pub use buffer::{BufferClosed, BufferSpec, BufferView, Drain, Publisher, PublisherSeed, Woken, buffer};
 pub use doorbell::{Doorbell, Wait};
 pub use ledger::{DropReason, Ledger, Tally};
 pub use mailbox::{Mailbox, MailboxSender, Rejected, Reply, ReplyTo, mailbox, reply};

@@ -1,11 +1,14 @@
 //! The stop signal: one side says it once, every task of every core can ask or wait for it.
 
+use std::time::Duration;
+
 use super::doorbell::Doorbell;
-use super::sync::{Arc, AtomicBool, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// Makes a stop signal: the side that says it and the side that listens.
 pub fn stop() -> (StopSource, Stop) {
-    let shared = Arc::new(Shared { stopped: AtomicBool::new(false), bell: Doorbell::new() });
+    let shared =
+        Arc::new(Shared { stopped: AtomicBool::new(false), grace_ms: AtomicU64::new(0), bell: Doorbell::new() });
     (StopSource { shared: shared.clone() }, Stop { shared })
 }
 
@@ -16,6 +19,12 @@ pub struct StopSource {
 }
 
 impl StopSource {
+    /// Says it, with the time that what is under way may still take.
+    pub fn stop_within(&self, grace: Duration) {
+        self.shared.grace_ms.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        self.stop();
+    }
+
     /// Says it; saying it again changes nothing.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
@@ -46,6 +55,11 @@ impl Stop {
         self.shared.stopped.load(Ordering::Acquire)
     }
 
+    /// How long what is under way may still take; zero until it is said.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.shared.grace_ms.load(Ordering::Acquire))
+    }
+
     /// Waits until it is said.
     ///
     /// # Cancel safety
@@ -58,6 +72,7 @@ impl Stop {
 #[derive(Debug)]
 struct Shared {
     stopped: AtomicBool,
+    grace_ms: AtomicU64,
     bell: Doorbell,
 }
 

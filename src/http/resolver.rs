@@ -100,6 +100,10 @@ impl Names {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(Rc::from([literal]));
         }
+        // RFC 6761 section 6.3: names under localhost are the loopback; not every system resolver knows.
+        if host == "localhost" || host.ends_with(".localhost") {
+            return Ok(Rc::from([IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)]));
+        }
         if let Some(known) = self.0.known(host, Mono::now()) {
             return known;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::cells::{Reading, ShardCells};
 use super::histogram::Counts;
 use super::names::{Refusal, Stage, breaker_state};
-use super::snapshot::{Latency, Recent, Snapshot, SourceSnapshot};
+use super::snapshot::{Latency, Recent, RecordCounts, Snapshot, SourceSnapshot};
 use crate::model::{SourceId, Verdict};
 use crate::time::{Mono, Now};
 
@@ -168,6 +168,8 @@ fn describe(reading: &Reading, past: &Past, uptime: Duration, now: Mono) -> Sour
         breaker: breakers.iter().max_by_key(|word| rank(word)).copied().unwrap_or("closed").to_owned(),
         breakers_open: open as u64,
         breaker_opened: reading.breaker_opened,
+        last_error: reading.last_error.clone(),
+        counts: RecordCounts::default(),
         quota: Vec::new(),
         banned_until: None,
     }

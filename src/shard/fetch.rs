@@ -1,6 +1,6 @@
 //! The one request path: from a question to records, with everything that may refuse, delay or repeat it, in order.
 
-use std::cell::Cell;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use compact_str::CompactString;
@@ -11,6 +11,7 @@ use crate::model::{Judgement, Query, Record, Verdict};
 use crate::policy::{Cause, Outcome};
 use crate::runtime;
 use crate::shard::lane::{Lane, PermitGuard};
+use crate::shard::semaphore::Slot;
 use crate::source::{Batch, judge};
 use crate::time::{Deadline, Mono, Now};
 use crate::wire::{Answer, Method, Request};
@@ -37,7 +38,9 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
     super::prerequisites::ensure(lane, query, deadline).await?;
     let mut attempt = 1;
     loop {
-        let request = lane.with_context(query, |cx| lane.source.request(cx)).inspect_err(|refusal| lane.meter.refused(refusal))?;
+        let request = lane
+            .with_context(query, |cx| lane.source.request(cx))
+            .inspect_err(|refusal| lane.meter.refused(refusal))?;
         let sent = send(lane, &request, deadline).await?;
         let started = Mono::now();
         let mut body_bytes = 0;
@@ -50,9 +53,10 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
             }
             Err(failure) => Err(no_answer(failure)),
         };
-        lane.meter.decoded(Mono::now().since(started), body_bytes);
+        lane.meter.decoded(Mono::now().since(started), batch.records().len());
         let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });
-        let safe = request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
+        let safe =
+            request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
         sent.settle(lane, judged.as_ref().err());
         let judgement = match judged {
             Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes }),
@@ -61,7 +65,8 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
         super::prerequisites::invalidate(lane, judgement.verdict);
         let now = Now::read();
         let again = attempt < attempts_max && safe && judgement.verdict.is_retryable();
-        let delay = again.then(|| lane.backoff.delay(attempt, judgement.retry_after, deadline.left(now.mono), fastrand::u64(..)));
+        let delay = again
+            .then(|| lane.backoff.delay(attempt, judgement.retry_after, deadline.left(now.mono), fastrand::u64(..)));
         let Some(Some(delay)) = delay else { return Err(judgement) };
         if !lane.spend_retry(now) {
             lane.meter.retry_refused();
@@ -97,12 +102,10 @@ pub(super) async fn send<'a>(lane: &'a Lane, request: &Request, deadline: Deadli
     lane.meter.admitted(at.mono.since(asked));
     let permit = lane.permit(request.base, at).inspect_err(|refusal| lane.meter.refused(refusal))?;
     let mut timings = Timings::default();
-    lane.meter.sent();
-    let flight = InFlight { lane, settled: Cell::new(false) };
+    let flight = lane.meter.begin();
     let endpoint = &lane.endpoints[request.base];
     let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
-    flight.settled.set(true);
-    drop(slot);
+    drop((flight, slot));
     let elapsed = Mono::now().since(at.mono);
     Ok(Sent { answer, permit, _grant: grant, at, timings, elapsed })
 }
@@ -126,28 +129,25 @@ impl Sent<'_> {
             }
             _ => {}
         }
-        lane.meter.settled(verdict, self.elapsed, &self.timings.stages(), judgement);
+        lane.meter.settled(verdict, self.elapsed, &self.timings);
     }
 }
 
 /// Waits for a slot and for quota, in the order of arrival, at most until the deadline.
-async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<(super::semaphore::Slot, Grant), Judgement> {
+async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<([Slot; 2], Grant), Judgement> {
     lane.check_breaker(request.base, Now::read())?;
-    let left = deadline.left(Mono::now());
-    let late = || Judgement::new(Verdict::UpstreamError, "deadline", "the deadline passed before the request could be sent").local();
-    let slot = match futures_lite::future::poll_once(lane.in_flight.acquire()).await {
-        Some(slot) => slot,
-        None => runtime::timeout(left, lane.in_flight.acquire()).await.ok_or_else(late)?,
+    let late = || {
+        Judgement::new(Verdict::UpstreamError, "deadline", "the deadline passed before the request could be sent")
+            .local()
     };
-    let turn = lane.turn(request.bucket);
-    let _turn = match futures_lite::future::poll_once(turn.acquire()).await {
-        Some(turn) => turn,
-        None => runtime::timeout(deadline.left(Mono::now()), turn.acquire()).await.ok_or_else(late)?,
-    };
+    // The lane's own slot first: a source that is full holds none of the shard's.
+    let own = within(deadline, lane.in_flight.acquire()).await.ok_or_else(late)?;
+    let shared = within(deadline, lane.shared.acquire()).await.ok_or_else(late)?;
+    let _turn = within(deadline, lane.turn(request.bucket).acquire()).await.ok_or_else(late)?;
     loop {
         let now = Now::read();
         let wait = match lane.quota.try_acquire(now, request.bucket, request.weight) {
-            Ok(grant) => return Ok((slot, grant)),
+            Ok(grant) => return Ok(([own, shared], grant)),
             Err(wait) => wait,
         };
         let left = deadline.left(now.mono);
@@ -156,11 +156,7 @@ async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<(su
             continue;
         }
         match wait.after(now) {
-            Some(after) if after < left => {
-                lane.meter.quota_waiting(true);
-                runtime::sleep(after).await;
-                lane.meter.quota_waiting(false);
-            }
+            Some(after) if after < left => runtime::sleep(after).await,
             after => {
                 let reason = if wait.cause == Cause::Banned { "quota_banned" } else { "quota" };
                 let message = format!("the quota allows no such request before the deadline ({})", wait.cause.as_str());
@@ -169,6 +165,15 @@ async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<(su
         }
         // A breaker may have opened meanwhile.
         lane.check_breaker(request.base, Now::read())?;
+    }
+}
+
+/// Waits for a slot; most are free, and then no timer is armed. `None` when the deadline has passed.
+async fn within(deadline: Deadline, acquire: impl Future<Output = Slot>) -> Option<Slot> {
+    let mut acquire = std::pin::pin!(acquire);
+    match futures_lite::future::poll_once(&mut acquire).await {
+        Some(slot) => Some(slot),
+        None => runtime::timeout(deadline.left(Mono::now()), acquire).await,
     }
 }
 
@@ -188,18 +193,4 @@ fn decode(lane: &Lane, query: &Query, answer: &Answer, batch: &mut Batch) -> Res
 /// No whole answer is a failure of the provider or of the way to it.
 pub(super) fn no_answer(failure: &Failure) -> Judgement {
     Judgement::new(Verdict::UpstreamError, failure.reason, failure.message.clone())
-}
-
-/// Counts an exchange that is dropped before it ended.
-struct InFlight<'a> {
-    lane: &'a Lane,
-    settled: Cell<bool>,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if !self.settled.get() {
-            self.lane.meter.cancelled();
-        }
-    }
 }

@@ -11,7 +11,7 @@ use crate::shard::fetch::{Fetched, fetch};
 use crate::shard::lane::Lane;
 use crate::shard::prerequisites;
 use crate::source::State;
-use crate::time::{Deadline, Mono, UnixNanos};
+use crate::time::{Deadline, Mono};
 
 /// A command to a shard.
 pub enum Command {
@@ -133,7 +133,8 @@ async fn load(lane: Rc<Lane>, order: LoadOrder, publisher: Rc<Publisher>) {
     let starts = Rc::new(std::cell::Cell::new(0_u64));
     let loops: Vec<_> = (0..order.in_flight.max(1))
         .map(|_| {
-            let (lane, publisher, query, starts) = (lane.clone(), publisher.clone(), order.query.clone(), starts.clone());
+            let (lane, publisher, query, starts) =
+                (lane.clone(), publisher.clone(), order.query.clone(), starts.clone());
             runtime::spawn(one_loop(lane, publisher, query, starts, start, end, order.interval))
         })
         .collect();
@@ -177,13 +178,15 @@ async fn one_loop(
             Ok(mut fetched) => {
                 report.succeeded += 1;
                 report.body_bytes += fetched.body_bytes as u64;
-                let count = fetched.records.len();
-                publisher.publish(&mut fetched.records, UnixNanos::now).await;
-                lane.meter.published(count, Duration::ZERO);
+                let started = Mono::now();
+                if publisher.publish(&mut fetched.records).await.is_err() {
+                    return report;
+                }
+                lane.meter.published(Mono::now().since(started));
             }
             Err(judgement) => {
                 report.failed += 1;
-                lane.meter.failed(&judgement);
+                lane.meter.failed(lane.source.spec().id.as_str(), &judgement);
             }
         }
         report.latencies.push(Mono::now().since(intended).as_nanos() as u64);

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::config::Credentials;
 use crate::handoff::QuotaCell;
 use crate::http::{Client, Endpoint, Limits};
-use crate::metrics::SourceMeter;
 use crate::model::{Judgement, Kind, Query, Symbol};
 use crate::policy::{Backoff, Breaker, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
+use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
 use crate::source::{Context, Source, State};
 use crate::time::{Mono, Now, UnixNanos};
@@ -48,8 +48,6 @@ pub struct LaneSpec {
     pub state_file: Option<PathBuf>,
     /// Its polls.
     pub polls: Vec<crate::shard::polls::PollSpec>,
-    /// Its metrics.
-    pub meter: SourceMeter,
 }
 
 /// One source on one shard.
@@ -70,10 +68,12 @@ pub struct Lane {
     pub limits: Limits,
     /// See [`LaneSpec`].
     pub deadline: Duration,
-    /// See [`LaneSpec`].
-    pub meter: SourceMeter,
-    /// Exchanges in flight.
+    /// Its metrics.
+    pub(super) meter: Meter,
+    /// Exchanges of this lane in flight.
     pub in_flight: Semaphore,
+    /// Exchanges of the whole shard in flight.
+    pub(super) shared: Semaphore,
     /// What the source knows.
     pub state: RefCell<State>,
     credentials: Credentials,
@@ -92,7 +92,7 @@ pub struct Lane {
 
 impl Lane {
     /// Ties a lane to the shard that `client` belongs to.
-    pub fn new(spec: LaneSpec, client: Client) -> Lane {
+    pub(super) fn new(spec: LaneSpec, client: Client, shared: Semaphore, meter: Meter) -> Lane {
         let breakers = spec.endpoints.iter().map(|_| Breaker::new(spec.breaker)).collect();
         Lane {
             source: spec.source,
@@ -103,8 +103,9 @@ impl Lane {
             attempts_max: spec.attempts_max.max(1),
             limits: spec.limits,
             deadline: spec.deadline,
-            meter: spec.meter,
+            meter,
             in_flight: Semaphore::new(spec.in_flight_max),
+            shared,
             state: RefCell::new(spec.state),
             credentials: spec.credentials,
             contact: spec.contact,
@@ -171,9 +172,10 @@ impl Lane {
     /// Shows the worst state of the lane's breakers in its metrics.
     pub fn show_breaker(&self) {
         let now = Now::read();
-        let worst = self.breakers.borrow().iter().map(|breaker| breaker.state(now)).max_by_key(|state| severity(*state));
+        let breakers = self.breakers.borrow();
+        let worst = breakers.iter().map(|breaker| breaker.state(now)).max_by_key(|state| severity(*state));
         if let Some(state) = worst {
-            self.meter.breaker(state);
+            self.meter.breaker(state, breakers.iter().map(Breaker::opened_count).sum());
         }
     }
 
@@ -229,7 +231,6 @@ impl Lane {
 
     fn tell(&self, changed: Option<crate::policy::Transition>) {
         let Some(changed) = changed else { return };
-        self.meter.breaker_transition();
         tracing::info!(
             source = self.source.spec().id.as_str(),
             from = changed.from.as_str(),

@@ -4,6 +4,7 @@
 mod fetch;
 mod inbox;
 mod lane;
+mod meter;
 mod polls;
 mod prerequisites;
 mod semaphore;
@@ -19,11 +20,13 @@ pub use timetable::Timetable;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{Mailbox, PublisherSeed, Stop};
 use crate::http::{Client, ClientSettings, ResolverHandle, TlsContext};
-use crate::metrics::ShardMeter;
+use crate::metrics::SharedCells;
 use crate::runtime::{self, Tasks};
 use crate::shard::lane::Lane;
+use crate::shard::semaphore::Semaphore;
 use crate::time::{Deadline, Mono};
 
 /// What a shard is made from: plain data that crosses to its thread.
@@ -44,21 +47,29 @@ pub struct ShardSpec {
     pub mailbox: Mailbox<Command>,
     /// Says when to stop.
     pub stop: Stop,
-    /// How long what is in flight may take once it stops.
-    pub drain_for: Duration,
+    /// Exchanges of this shard in flight at most, over all its sources.
+    pub in_flight_max: usize,
     /// Its metrics.
-    pub meter: ShardMeter,
+    pub cells: SharedCells,
 }
 
 /// Runs a shard on the calling core until it is told to stop and what was in flight has ended.
-pub async fn run(spec: ShardSpec) {
-    let client = Client::new(spec.client, spec.tls, spec.resolver);
+///
+/// # Errors
+/// When the client's settings are refused.
+pub async fn run(spec: ShardSpec) -> Result<()> {
+    let client = Client::new(spec.client, &spec.tls, spec.resolver)?;
     let publisher = Rc::new(spec.publisher.connect());
     let polling = Tasks::default();
+    let in_flight = Semaphore::new(spec.in_flight_max);
     let mut lanes = Vec::new();
     for mut lane_spec in spec.lanes {
         let polls = std::mem::take(&mut lane_spec.polls);
-        let lane = Rc::new(Lane::new(lane_spec, client.clone()));
+        let id = lane_spec.source.spec().id;
+        let recorder = spec.cells.recorder(id).ok_or_else(|| {
+            Error::new(ErrorKind::Misuse, format!("shard {}: {id} has no metrics of its own", spec.index))
+        })?;
+        let lane = Rc::new(Lane::new(lane_spec, client.clone(), in_flight.clone(), meter::Meter::new(recorder)));
         for poll in polls {
             polling.spawn(polls::run(lane.clone(), poll, publisher.clone(), spec.stop.clone()));
         }
@@ -67,24 +78,30 @@ pub async fn run(spec: ShardSpec) {
     let lanes = Rc::new(lanes);
     let serving = Tasks::default();
     serving.spawn(inbox::serve(lanes.clone(), spec.mailbox, publisher.clone(), serving.clone()));
-    serving.spawn(heartbeat(spec.meter, lanes.clone(), client.clone()));
+    serving.spawn(heartbeat(spec.cells, lanes.clone(), client.clone()));
     spec.stop.stopped().await;
-    let deadline = Deadline::after(Mono::now(), spec.drain_for);
+    let deadline = Deadline::after(Mono::now(), spec.stop.grace());
     while !polling.is_empty() && !deadline.passed(Mono::now()) {
         runtime::sleep(DRAIN_STEP).await;
     }
     if !polling.is_empty() {
-        tracing::warn!(shard = spec.index, polls = polling.len(), "polls still in flight at the deadline are cancelled");
+        tracing::warn!(
+            shard = spec.index,
+            polls = polling.len(),
+            "polls still in flight at the deadline are cancelled"
+        );
     }
     polling.cancel_all().await;
     serving.cancel_all().await;
     client.close().await;
+    Ok(())
 }
 
 /// Shows that the shard is alive, and what changes by itself with time.
-async fn heartbeat(meter: ShardMeter, lanes: Rc<Vec<Rc<Lane>>>, client: Client) {
+async fn heartbeat(cells: SharedCells, lanes: Rc<Vec<Rc<Lane>>>, client: Client) {
     loop {
-        meter.beat(Mono::now(), runtime::thread_cpu_time(), &client.stats());
+        let stats = client.stats();
+        cells.beat(Mono::now(), runtime::thread_cpu_time(), stats.open, stats.idle, stats.waiting);
         for lane in lanes.iter() {
             lane.show_breaker();
         }

@@ -52,13 +52,25 @@ pub async fn run(lane: Rc<Lane>, poll: PollSpec, publisher: Rc<Publisher>, stop:
     let mut due = UnixNanos::now().saturating_add(first);
     loop {
         let wait = due.since(UnixNanos::now());
-        if futures_lite::future::or(async { runtime::sleep(wait).await; false }, async { stop.stopped().await; true }).await {
+        if futures_lite::future::or(
+            async {
+                runtime::sleep(wait).await;
+                false
+            },
+            async {
+                stop.stopped().await;
+                true
+            },
+        )
+        .await
+        {
             return;
         }
         slow_down(&lane, &publisher, &stop).await;
         if stop.is_stopped() {
             return;
         }
+        lane.meter.polled();
         let started = UnixNanos::now();
         round(&lane, &poll, &publisher).await;
         let now = UnixNanos::now();
@@ -74,9 +86,15 @@ async fn slow_down(lane: &Lane, publisher: &Publisher, stop: &Stop) {
         return;
     }
     if !lane.slowed.replace(true) {
-        tracing::warn!(source = lane.source.spec().id.as_str(), "the buffer is above its high-water mark: polling waits");
+        tracing::warn!(
+            source = lane.source.spec().id.as_str(),
+            "the buffer is above its high-water mark: polling waits"
+        );
     }
-    futures_lite::future::or(publisher.below_high_water(), stop.stopped()).await;
+    let room = async {
+        let _ = publisher.below_high_water().await;
+    };
+    futures_lite::future::or(room, stop.stopped()).await;
 }
 
 /// One round: the cheapest set of requests for all symbols, side by side.
@@ -86,7 +104,8 @@ async fn round(lane: &Rc<Lane>, poll: &PollSpec, publisher: &Rc<Publisher>) {
     if asked.symbols.is_empty() && !poll.symbols.is_empty() {
         return;
     }
-    let weigh = |query: &Query| lane.with_context(query, |cx| lane.source.request(cx)).ok().map(|request| request.weight);
+    let weigh =
+        |query: &Query| lane.with_context(query, |cx| lane.source.request(cx)).ok().map(|request| request.weight);
     let mut queries = if asked.whole_market { vec![asked] } else { planner::plan(lane.source, &asked, weigh) };
     if queries.len() == 1 {
         let query = queries.remove(0);
@@ -111,14 +130,17 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
     while let Some(query) = open.pop() {
         let deadline = Deadline::after(Mono::now(), lane.deadline);
         match fetch(lane, &query, deadline, lane.attempts_max).await {
-            Ok(fetched) => publish(lane, fetched, publisher).await,
+            Ok(fetched) => {
+                lane.meter.succeeded(lane.source.spec().id.as_str());
+                publish(lane, fetched, publisher).await;
+            }
             Err(judgement) => match planner::split(&query) {
                 Some(halves) if is_about_a_symbol(&judgement) => open.extend(halves),
                 _ => {
                     if let ([symbol], true) = (query.symbols.as_slice(), judgement.verdict == Verdict::NotFound) {
                         lane.exclude(query.kind, symbol, &judgement);
                     }
-                    lane.meter.failed(&judgement);
+                    lane.meter.failed(lane.source.spec().id.as_str(), &judgement);
                 }
             },
         }
@@ -126,10 +148,11 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
 }
 
 async fn publish(lane: &Lane, mut fetched: Fetched, publisher: &Publisher) {
-    let count = fetched.records.len();
     let started = Mono::now();
-    publisher.publish(&mut fetched.records, UnixNanos::now).await;
-    lane.meter.published(count, Mono::now().since(started));
+    if publisher.publish(&mut fetched.records).await.is_err() {
+        tracing::error!(source = lane.source.spec().id.as_str(), "the buffer has no reader any more");
+    }
+    lane.meter.published(Mono::now().since(started));
 }
 
 /// Whether a batch may have failed for one of its symbols, so that its halves are worth asking.

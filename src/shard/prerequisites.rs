@@ -47,7 +47,12 @@ pub fn invalidate(lane: &Lane, verdict: Verdict) {
     }
 }
 
-async fn fetch_one(lane: &Lane, prerequisite: &Prerequisite, query: &Query, deadline: Deadline) -> Result<(), Judgement> {
+async fn fetch_one(
+    lane: &Lane,
+    prerequisite: &Prerequisite,
+    query: &Query,
+    deadline: Deadline,
+) -> Result<(), Judgement> {
     // A prerequisite is not about the query's symbols, and they may not be expressible before it is known.
     let bare = Query { symbols: Vec::new(), ..query.clone() };
     let request = lane.with_context(&bare, |cx| lane.source.prerequisite_request(prerequisite.name, cx))?;

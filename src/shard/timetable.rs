@@ -22,7 +22,9 @@ impl Timetable {
 
     /// An offset within `every` that differs from poll to poll and stays over restarts: by the poll's name.
     pub fn spread(every: Duration, name: &str) -> Duration {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         let nanos = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
         Duration::from_nanos((hash >> 11) % nanos)
     }

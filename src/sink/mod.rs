@@ -10,55 +10,10 @@ mod stdout;
 
 pub use parquet::Parquet;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::{SinkSettings, SinkTarget};
 use crate::error::Result;
-
-/// One sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkSettings {
-    /// The name of its offset.
-    pub name: String,
-    /// Where records go.
-    pub target: SinkTarget,
-}
-
-/// The types of sinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkTarget {
-    /// Lines appended to a file.
-    File {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Nowhere.
-    Null,
-    /// Parquet files in partitions.
-    Parquet {
-        /// Their folder.
-        dir: PathBuf,
-    },
-    /// Lines on standard output.
-    Stdout,
-}
-
-impl SinkTarget {
-    /// The type's word in configuration.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            SinkTarget::File { .. } => "file",
-            SinkTarget::Null => "null",
-            SinkTarget::Parquet { .. } => "parquet",
-            SinkTarget::Stdout => "stdout",
-        }
-    }
-
-    /// Whether it reads the journal.
-    pub const fn needs_journal(&self) -> bool {
-        !matches!(self, SinkTarget::Null)
-    }
-}
 
 /// Records to deliver: whole lines, numbered from `first_seq` on.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,8 @@
 //! From the symbols that fall due together to the cheapest set of requests: many symbols in one, the whole market where
 //! that weighs less, chunks of the provider's limit. Pure: weights come from the source's own requests.
 
+use compact_str::CompactString;
+
 use crate::model::{Query, Symbol};
 use crate::source::{Batching, Context, Source};
 
@@ -16,7 +18,7 @@ pub fn plan(source: &dyn Source, asked: &Query, weigh: impl Fn(&Query) -> Option
         Batching::Optional if asked.symbols.is_empty() => return vec![asked.clone()],
         batching => batching.symbols_max(),
     };
-    let chunks = chunked(asked, max.max(1));
+    let chunks = chunked(source, asked, max.max(1));
     if !kind.whole_market || asked.symbols.len() < 2 {
         return chunks;
     }
@@ -43,8 +45,18 @@ pub fn split(failed: &Query) -> Option<[Query; 2]> {
     Some([half(left), half(right)])
 }
 
-fn chunked(asked: &Query, max: usize) -> Vec<Query> {
-    asked.symbols.chunks(max).map(|symbols| Query { symbols: symbols.to_vec(), ..asked.clone() }).collect()
+/// Chunks of at most `max` symbols that one request can ask for together, in the order of the symbols.
+fn chunked(source: &dyn Source, asked: &Query, max: usize) -> Vec<Query> {
+    let mut groups: Vec<(CompactString, Vec<Symbol>)> = Vec::new();
+    for symbol in &asked.symbols {
+        let key = source.batch_key(asked.kind, symbol);
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, symbols)) => symbols.push(symbol.clone()),
+            None => groups.push((key, vec![symbol.clone()])),
+        }
+    }
+    let chunks = groups.iter().flat_map(|(_, symbols)| symbols.chunks(max));
+    chunks.map(|symbols| Query { symbols: symbols.to_vec(), ..asked.clone() }).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,59 @@
+//! The normalization buffer as the collector's inlet, and its tally as the counters.
+
+use std::cell::RefCell;
+
+use super::run::{CollectorStatus, Counters, Inlet, Woken};
+use crate::handoff::{self, Drain, DropReason, Tally};
+use crate::model::Record;
+
+impl Inlet for Drain {
+    fn pop_batch(&mut self, max: usize, out: &mut Vec<Record>) -> usize {
+        Drain::pop_batch(self, max, out)
+    }
+
+    async fn wait(&self) -> Woken {
+        match Drain::wait(self).await {
+            handoff::Woken::Closed => Woken::Closed,
+            handoff::Woken::Records => Woken::Records,
+        }
+    }
+}
+
+/// Moves the buffer's counters, and tells when the journal begins or ceases to fail.
+pub struct BufferCounters {
+    tally: Tally,
+    failing: RefCell<Option<String>>,
+}
+
+impl BufferCounters {
+    /// The counters of a buffer.
+    pub fn new(tally: Tally) -> Self {
+        BufferCounters { tally, failing: RefCell::default() }
+    }
+}
+
+impl Counters for BufferCounters {
+    fn delivered(&self, record: &Record) {
+        self.tally.delivered(record);
+    }
+
+    fn duplicate(&self, record: &Record) {
+        self.tally.dropped(record, DropReason::Duplicate);
+    }
+
+    fn put_down(&self, count: usize) {
+        self.tally.put_down(count);
+    }
+
+    fn status(&self, status: &CollectorStatus) {
+        let failing = status.journal.as_ref().and_then(|journal| journal.failing.clone());
+        let mut known = self.failing.borrow_mut();
+        if known.is_some() != failing.is_some() {
+            match &failing {
+                Some(why) => tracing::error!(%why, "the journal cannot be written: polling pauses until it can"),
+                None => tracing::info!("the journal is written again"),
+            }
+        }
+        *known = failing;
+    }
+}

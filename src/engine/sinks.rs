@@ -1,0 +1,34 @@
+//! What the sink core is made from: the journal, the batches and the sinks of the settings.
+
+use crate::collector::{BatchSettings, CollectorSettings, DedupeSettings, DeliverySettings, JournalSettings};
+use crate::engine::check::Checked;
+use crate::time::UnixNanos;
+
+/// The sink core's settings; without `journal` it counts records and writes nothing.
+pub(super) fn collector_settings(checked: &Checked, journal: bool) -> CollectorSettings {
+    let settings = &checked.settings;
+    let kept = &settings.journal;
+    let batch = BatchSettings::default();
+    CollectorSettings {
+        data_dir: settings.data_dir.clone(),
+        run: run_id(),
+        journal: (journal && kept.enabled).then(|| JournalSettings {
+            segment_bytes: kept.segment_bytes,
+            segment_age: kept.segment_age,
+            fsync_interval: kept.fsync_interval,
+            retention_bytes: kept.retention_bytes,
+            retention_age: kept.retention_age,
+            ..JournalSettings::default()
+        }),
+        // A batch that waits for more than a small buffer holds would only hold its publishers up.
+        batch: BatchSettings { linger_records: batch.linger_records.min(settings.buffer.capacity / 4).max(1), ..batch },
+        dedupe: DedupeSettings::default(),
+        sinks: if journal { settings.sinks.clone() } else { Vec::new() },
+        delivery: DeliverySettings::default(),
+    }
+}
+
+/// The id of a run: when it began, and which process it is.
+fn run_id() -> String {
+    format!("{}-{}", UnixNanos::now().as_millis(), std::process::id())
+}

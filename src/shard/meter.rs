@@ -1,0 +1,128 @@
+//! What the request path tells the metrics of a source, in the request path's own words.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::http::Timings;
+use crate::metrics::{Attempt, Recorder, Refusal, Stage};
+use crate::model::{Judgement, Verdict};
+use crate::policy::BreakerState;
+
+/// The metrics of one lane.
+pub(super) struct Meter {
+    recorder: Recorder,
+    in_flight: Cell<u64>,
+    last_reason: Cell<&'static str>,
+}
+
+impl Meter {
+    /// Writes through this recorder.
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Meter { recorder, in_flight: Cell::new(0), last_reason: Cell::new("") }
+    }
+
+    /// A poll was due and begun.
+    pub(super) fn polled(&self) {
+        self.recorder.polled();
+    }
+
+    /// Polls were due while the one before still ran.
+    pub(super) fn polls_skipped(&self, count: u64) {
+        (0..count).for_each(|_| self.recorder.poll_skipped());
+    }
+
+    /// A fetch was refused before anything was sent.
+    pub(super) fn refused(&self, judgement: &Judgement) {
+        self.recorder.refused(match judgement.reason {
+            "breaker_open" => Refusal::Breaker,
+            "deadline" => Refusal::Deadline,
+            "quota" => Refusal::Quota,
+            "quota_banned" => Refusal::Banned,
+            _ => Refusal::Unservable,
+        });
+    }
+
+    /// The attempt waited so long for its slot and its quota.
+    pub(super) fn admitted(&self, waited: Duration) {
+        self.recorder.stage(Stage::Admission, waited);
+    }
+
+    /// An exchange begins; it is over when the guard is dropped.
+    pub(super) fn begin(&self) -> InFlight<'_> {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.recorder.in_flight(self.in_flight.get());
+        InFlight(self)
+    }
+
+    /// An attempt is over and judged.
+    pub(super) fn settled(&self, verdict: Verdict, elapsed: Duration, timings: &Timings) {
+        self.recorder.attempt(Attempt { verdict, elapsed, bytes_in: timings.bytes_in, bytes_out: timings.bytes_out });
+        if !timings.reused && !timings.connect.is_zero() {
+            self.recorder.connected();
+            self.recorder.stage(Stage::Dns, timings.dns);
+            self.recorder.stage(Stage::Connect, timings.connect);
+            if !timings.tls.is_zero() {
+                self.recorder.stage(Stage::Tls, timings.tls);
+            }
+        }
+        self.recorder.stage(Stage::PoolWait, timings.pool);
+        self.recorder.stage(Stage::FirstByte, timings.first_byte);
+        self.recorder.stage(Stage::Body, timings.body);
+    }
+
+    /// An answer was read into so many records.
+    pub(super) fn decoded(&self, elapsed: Duration, records: usize) {
+        self.recorder.stage(Stage::Decode, elapsed);
+        self.recorder.records(records as u64);
+    }
+
+    /// Records entered the buffer.
+    pub(super) fn published(&self, elapsed: Duration) {
+        self.recorder.stage(Stage::Publish, elapsed);
+    }
+
+    /// An attempt is repeated.
+    pub(super) fn retried(&self) {
+        self.recorder.retried();
+    }
+
+    /// The budget allowed no repetition.
+    pub(super) fn retry_refused(&self) {
+        self.recorder.refused(Refusal::RetryBudget);
+    }
+
+    /// A fetch ended without records. What the provider did is kept; that a breaker is open says nothing of why.
+    pub(super) fn failed(&self, source: &str, judgement: &Judgement) {
+        if judgement.local {
+            return;
+        }
+        self.recorder.failed(judgement.to_string());
+        // Told when it is another than the last, so that an outage is one line and not thousands.
+        if self.last_reason.replace(judgement.reason) != judgement.reason {
+            let (verdict, reason) = (judgement.verdict.as_str(), judgement.reason);
+            tracing::warn!(source, verdict, reason, message = %judgement.message, "a fetch failed");
+        }
+    }
+
+    /// A fetch ended well.
+    pub(super) fn succeeded(&self, source: &str) {
+        if !self.last_reason.replace("").is_empty() {
+            tracing::info!(source, "fetches succeed again");
+        }
+    }
+
+    /// What the breakers do.
+    pub(super) fn breaker(&self, state: BreakerState, opened: u64) {
+        self.recorder.breaker(state.code(), opened);
+    }
+}
+
+/// An exchange under way.
+pub(super) struct InFlight<'a>(&'a Meter);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.recorder.in_flight(self.0.in_flight.get());
+    }
+}
