@@ -83,10 +83,11 @@ impl File {
 /// # Errors
 /// The system's refusal.
 pub async fn sync_dir(path: &Path) -> io::Result<()> {
-    let directory = glommio::io::Directory::open(path).await.map_err(plain)?;
-    let synced = directory.sync().await.map_err(plain);
-    directory.close().await.map_err(plain)?;
-    synced
+    // On the helper thread: the runtime's own directory handle is opened for paths alone, which the kernel does not
+    // sync on every file system.
+    let path = path.to_owned();
+    let synced = crate::runtime::blocking(move || std::fs::File::open(path)?.sync_all()).await;
+    synced.unwrap_or_else(|| Err(io::Error::other("the sync was ended by a panic")))
 }
 
 /// The system's own error, with its code, out of glommio's: its conversion turns the code into text.

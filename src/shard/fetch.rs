@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use compact_str::CompactString;
 
@@ -73,7 +74,9 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
             return Err(judgement);
         }
         lane.meter.retried();
-        runtime::sleep(delay).await;
+        if pause(lane, delay).await.is_err() {
+            return Err(judgement);
+        }
         attempt += 1;
     }
 }
@@ -87,7 +90,7 @@ pub(super) struct Sent<'a> {
     _grant: Grant,
     at: Now,
     timings: Timings,
-    elapsed: std::time::Duration,
+    elapsed: Duration,
 }
 
 /// Admits and sends one attempt: breaker, in-flight slot, quota, permit, exchange.
@@ -156,7 +159,7 @@ async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<([S
             continue;
         }
         match wait.after(now) {
-            Some(after) if after < left => runtime::sleep(after).await,
+            Some(after) if after < left => pause(lane, after).await?,
             after => {
                 let reason = if wait.cause == Cause::Banned { "quota_banned" } else { "quota" };
                 let message = format!("the quota allows no such request before the deadline ({})", wait.cause.as_str());
@@ -166,6 +169,22 @@ async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<([S
         // A breaker may have opened meanwhile.
         lane.check_breaker(request.base, Now::read())?;
     }
+}
+
+/// Waits before something is sent.
+///
+/// # Errors
+/// When the shard stops meanwhile.
+async fn pause(lane: &Lane, delay: Duration) -> Result<(), Judgement> {
+    let stopped = async {
+        lane.stop.stopped().await;
+        Err(Judgement::new(Verdict::UpstreamError, "stopping", "the engine stops before the request was sent").local())
+    };
+    let waited = async {
+        runtime::sleep(delay).await;
+        Ok(())
+    };
+    futures_lite::future::or(waited, stopped).await
 }
 
 /// Waits for a slot; most are free, and then no timer is armed. `None` when the deadline has passed.

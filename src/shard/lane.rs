@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Credentials;
-use crate::handoff::QuotaCell;
+use crate::handoff::{QuotaCell, Stop};
 use crate::http::{Client, Endpoint, Limits};
 use crate::model::{Judgement, Kind, Query, Symbol};
 use crate::policy::{Backoff, Breaker, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
@@ -74,6 +74,8 @@ pub struct Lane {
     pub in_flight: Semaphore,
     /// Exchanges of the whole shard in flight.
     pub(super) shared: Semaphore,
+    /// What waits to be sent gives up when the shard stops; what has been sent is waited for.
+    pub(super) stop: Stop,
     /// What the source knows.
     pub state: RefCell<State>,
     credentials: Credentials,
@@ -92,7 +94,7 @@ pub struct Lane {
 
 impl Lane {
     /// Ties a lane to the shard that `client` belongs to.
-    pub(super) fn new(spec: LaneSpec, client: Client, shared: Semaphore, meter: Meter) -> Lane {
+    pub(super) fn new(spec: LaneSpec, client: Client, shared: Semaphore, stop: Stop, meter: Meter) -> Lane {
         let breakers = spec.endpoints.iter().map(|_| Breaker::new(spec.breaker)).collect();
         Lane {
             source: spec.source,
@@ -106,6 +108,7 @@ impl Lane {
             meter,
             in_flight: Semaphore::new(spec.in_flight_max),
             shared,
+            stop,
             state: RefCell::new(spec.state),
             credentials: spec.credentials,
             contact: spec.contact,

@@ -69,7 +69,13 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
         let recorder = spec.cells.recorder(id).ok_or_else(|| {
             Error::new(ErrorKind::Misuse, format!("shard {}: {id} has no metrics of its own", spec.index))
         })?;
-        let lane = Rc::new(Lane::new(lane_spec, client.clone(), in_flight.clone(), meter::Meter::new(recorder)));
+        let lane = Rc::new(Lane::new(
+            lane_spec,
+            client.clone(),
+            in_flight.clone(),
+            spec.stop.clone(),
+            meter::Meter::new(recorder),
+        ));
         for poll in polls {
             polling.spawn(polls::run(lane.clone(), poll, publisher.clone(), spec.stop.clone()));
         }
