@@ -9,7 +9,7 @@ use crate::config::{
     SinkTarget, SourceSettings, did_you_mean,
 };
 use crate::engine::plan::is_loopback;
-use crate::model::{Interval, Kind, Query, Symbol, Verdict};
+use crate::model::{Interval, Kind, Query, Symbol};
 use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape, planner};
 use crate::time::UnixNanos;
 

@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_panic_in_main_is_told_at_join() {
         let core = launch("probe", Placement::Unpinned, || async { panic!("on purpose") }).unwrap();
-        let error: Error = core.join().map(|()| ()).unwrap_err();
+        let error: Error = core.join().unwrap_err();
         assert!(error.to_string().contains("on purpose"), "{error}");
     }
 

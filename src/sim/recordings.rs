@@ -13,12 +13,15 @@ use crate::sim::routes::Asked;
 #[derive(Debug)]
 pub struct Recordings(Vec<Recorded>);
 
+/// Query parameters by name.
+type Params = Vec<(String, String)>;
+
 /// One recorded answer.
 #[derive(Debug)]
 pub struct Recorded {
     source: String,
     path: Vec<String>,
-    params: Vec<(String, String)>,
+    params: Params,
     error: bool,
     /// The HTTP status.
     pub status: u16,
@@ -125,7 +128,7 @@ fn is_name(segment: &str) -> bool {
 }
 
 /// Path segments and parameters of `GET https://host/path?name=value` or `GET /path`.
-fn endpoint(text: &str) -> Option<(Vec<String>, Vec<(String, String)>)> {
+fn endpoint(text: &str) -> Option<(Vec<String>, Params)> {
     let target = text.strip_prefix("GET ")?.split_whitespace().next()?;
     let target = match target.split_once("://") {
         Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),

@@ -178,11 +178,14 @@ async fn connection(stream: runtime::TcpStream, acceptor: Option<TlsAcceptor>, s
     }
 }
 
+/// Answers by source, base, method, key and target, with the moment they were rendered for.
+type Rendered = HashMap<Vec<u8>, (i64, Response<Bytes>)>;
+
 /// Answers requests; keeps what it rendered for a moment, so that the rate of requests is not bound by rendering.
 struct Service {
     answers: Answers,
     hosts: HashMap<String, (usize, usize)>,
-    rendered: RefCell<HashMap<Vec<u8>, (i64, Response<Bytes>)>>,
+    rendered: RefCell<Rendered>,
     swept: Cell<i64>,
 }
 
