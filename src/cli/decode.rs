@@ -22,7 +22,7 @@ pub struct Decode {
     source: String,
     /// Kind of record that was asked for.
     kind: String,
-    /// File with the body; standard input without.
+    /// File with the body; standard input without, or for `-`.
     file: Option<PathBuf>,
     /// Canonical symbol that was asked for, where the body does not tell; may be repeated.
     #[arg(long, value_name = "SYMBOL")]
@@ -68,7 +68,7 @@ impl Decode {
     }
 
     fn body(&self) -> Result<Vec<u8>, Error> {
-        let Some(path) = &self.file else {
+        let Some(path) = self.file.as_ref().filter(|path| path.as_os_str() != "-") else {
             let mut body = Vec::new();
             let read = io::stdin().lock().read_to_end(&mut body);
             return read.map(|_| body).map_err(|error| Error::io("read", "standard input".as_ref(), &error));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::{Done, Failure};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::runtime::{self, Placement};
 use crate::shard::state::write_atomically;
 use crate::sim::{Sim, SimSettings};
@@ -58,6 +58,11 @@ impl Simulate {
 pub(super) fn write_ca(folder: &Path, sim: &Sim) -> Result<Option<PathBuf>, Error> {
     let Some(pem) = sim.ca_pem() else { return Ok(None) };
     let path = folder.join("state").join("simulator-ca.pem");
-    write_atomically(&path, pem.as_bytes()).map_err(|error| Error::io("write", &path, &error))?;
+    write_atomically(&path, pem.as_bytes()).map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("cannot write {}: {error}; choose a folder that can be written with --data", path.display()),
+        )
+    })?;
     Ok(Some(std::path::absolute(&path).unwrap_or(path)))
 }

@@ -48,7 +48,13 @@ impl Upstream {
         };
         let table = format!("[sources.{source}]\n");
         let text = match (&sim, &self.base_url) {
-            (Some(_), _) => format!("contact = \"simulator@localhost\"\n{table}simulated_keys = true\n"),
+            (Some(sim), _) => {
+                let urls = sim.base_urls().into_iter().filter(|(id, _, _)| *id == source);
+                let urls: Vec<String> =
+                    urls.map(|(_, base, url)| format!("{base} = {}", toml::Value::from(url))).collect();
+                let contact = "contact = \"simulator@localhost\"\n";
+                format!("{contact}{table}simulated_keys = true\nbase_urls = {{ {} }}\n", urls.join(", "))
+            }
             (None, Some(url)) => format!("{table}base_url = {}\n", toml::Value::from(url.as_str())),
             (None, None) => table,
         };
@@ -65,7 +71,7 @@ impl Upstream {
         let builder = Engine::builder(loaded.into_result()?);
         let builder = builder.environment(environment).drain_by_caller().without_polls().one_shard();
         let builder = match (&sim, &self.base_url) {
-            (Some(sim), _) => builder.simulated(sim.address(), sim.ca_pem()).stateless(),
+            (Some(sim), _) => builder.trust(sim.ca_pem()).stateless(),
             (None, Some(_)) => builder.stateless(),
             (None, None) => builder.unlocked(),
         };

@@ -2,7 +2,6 @@
 //! out; nothing is started here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +18,6 @@ use crate::source;
 /// What differs between an engine with providers and one that is embedded, a test, or a one-off fetch.
 #[derive(Clone, Debug, Default)]
 pub struct PlanOptions {
-    /// Sends every connection to this address, whatever the names: the simulator's. Names, SNI and certificates stay.
-    pub connect_to: Option<SocketAddr>,
     /// Neither reads nor writes state.
     pub stateless: bool,
     /// Sets the limits of every quota out of reach, though each request still passes the code: load runs.
@@ -90,7 +87,7 @@ fn lane(
 ) -> Result<LaneSpec> {
     let settings = &checked.settings;
     let http = &settings.http;
-    let endpoints = entry.bases.iter().map(|url| endpoint(entry, url, options)).collect::<Result<Vec<_>>>()?;
+    let endpoints = entry.bases.iter().map(|url| endpoint(entry, url)).collect::<Result<Vec<_>>>()?;
     let state_file = state_file.map(|path| path.with_extension("state.json"));
     let polls = if options.no_polls { Vec::new() } else { polls(entry, part, of) };
     Ok(LaneSpec {
@@ -133,7 +130,7 @@ fn lane(
     })
 }
 
-fn endpoint(entry: &CheckedSource, url: &str, options: &PlanOptions) -> Result<Endpoint> {
+fn endpoint(entry: &CheckedSource, url: &str) -> Result<Endpoint> {
     let settings = &entry.settings;
     let version = match settings.http_version {
         crate::config::HttpVersion::Auto => HttpVersion::Auto,
@@ -143,9 +140,6 @@ fn endpoint(entry: &CheckedSource, url: &str, options: &PlanOptions) -> Result<E
     let mut endpoint = Endpoint::parse(url)?.http_version(version).local_addresses(settings.local_addresses.clone());
     if let Some(proxy) = &settings.proxy {
         endpoint = endpoint.proxy(&proxy.url())?;
-    }
-    if let Some(address) = options.connect_to {
-        endpoint = endpoint.connect_to(vec![address]);
     }
     Ok(endpoint)
 }
@@ -170,7 +164,7 @@ fn quota(entry: &CheckedSource, options: &PlanOptions) -> QuotaCell {
 /// none.
 fn state_folder(checked: &Checked, entry: &CheckedSource, options: &PlanOptions) -> Option<PathBuf> {
     let simulated = entry.settings.simulated_keys || entry.bases.iter().any(|url| is_loopback(url));
-    if options.stateless || simulated || options.connect_to.is_some() {
+    if options.stateless || simulated {
         return None;
     }
     let authority = entry.bases.first().map_or("", |url| authority(url));

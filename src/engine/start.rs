@@ -1,6 +1,5 @@
 //! Starting and ending an engine: host checks, the data directory, the sink core, the shards, housekeeping.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
@@ -66,9 +65,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sends every connection to `address` and trusts the authority in `ca_pem` alone: for a simulator.
-    pub fn simulated(mut self, address: SocketAddr, ca_pem: Option<&str>) -> Self {
-        self.options.connect_to = Some(address);
+    /// Trusts the authority in `ca_pem` alone: a simulator's.
+    pub fn trust(mut self, ca_pem: Option<&str>) -> Self {
         self.trust_pem = ca_pem.map(str::to_owned);
         self
     }

@@ -212,7 +212,7 @@ impl Lane {
         let known = self.excluded.borrow_mut().insert((kind, symbol.clone()), Mono::now());
         if known.is_none() {
             tracing::warn!(
-                source = self.source.spec().id.as_str(), kind = kind.as_str(), %symbol, verdict = why.verdict.as_str(), message = %why.message,
+                source = self.source.spec().id.as_str(), kind = kind.as_str(), %symbol, verdict = why.verdict.as_str(), why = %why.message,
                 "the provider does not know the symbol: it is left out for a day"
             );
         }

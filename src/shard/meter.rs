@@ -38,6 +38,8 @@ impl Meter {
             "deadline" => Refusal::Deadline,
             "quota" => Refusal::Quota,
             "quota_banned" => Refusal::Banned,
+            // Nobody refused anything: the engine stops.
+            "stopping" => return,
             _ => Refusal::Unservable,
         });
     }
@@ -100,7 +102,7 @@ impl Meter {
         // Told when it is another than the last, so that an outage is one line and not thousands.
         if self.last_reason.replace(judgement.reason) != judgement.reason {
             let (verdict, reason) = (judgement.verdict.as_str(), judgement.reason);
-            tracing::warn!(source, verdict, reason, message = %judgement.message, "a fetch failed");
+            tracing::warn!(source, verdict, reason, why = %judgement.message, "a fetch failed");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::sim::render;
 use crate::sim::routes::{Asked, Routes};
 use crate::source::SOURCES;
 use crate::time::UnixNanos;
+use crate::wire::{Answer, Method, Request};
 
 /// Everything the simulator can answer with.
 #[derive(Debug)]
@@ -82,9 +83,12 @@ impl Answers {
         }
     }
 
-    /// Whether a GET of this target is answered with a 2xx.
-    pub fn serves(&self, source: usize, base: usize, target: &str) -> bool {
-        self.answer(source, base, "GET", target, true, UnixNanos::EPOCH).status().is_success()
+    /// The answer to a source's own request, as the source would receive it.
+    pub fn to_request(&self, source: usize, request: &Request, now: UnixNanos) -> Answer {
+        let method = if request.method == Method::Get { "GET" } else { "POST" };
+        let response = self.answer(source, request.base, method, request.target(), true, now);
+        let (head, body) = response.into_parts();
+        Answer { status: head.status.as_u16(), headers: head.headers, body, ts_recv: now }
     }
 }
 

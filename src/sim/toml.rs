@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::config::{Credentials, Secret};
 use crate::error::Result;
-use crate::model::{Query, Symbol};
+use crate::model::{Interval, Query};
 use crate::sim::answers::Answers;
 use crate::sim::server::Sim;
-use crate::source::{Batching, Context, KindSpec, SOURCES, Source, State};
+use crate::source::{Batch, Batching, Context, KindSpec, SOURCES, Source, State, judge};
 use crate::time::UnixNanos;
 
 impl Sim {
@@ -33,10 +33,11 @@ impl Sim {
             let own: Vec<_> = urls.iter().filter(|(source, _, _)| *source == id).collect();
             let pairs: Vec<String> = own.iter().map(|(_, base, url)| format!("{base} = {}", quoted(url))).collect();
             let _ = writeln!(text, "base_urls = {{ {} }}", pairs.join(", "));
-            for kind in spec.kinds.iter().filter(|kind| is_served(index, *source, kind, &answers)) {
-                let symbols: Vec<String> = kind.examples.iter().map(|symbol| quoted(symbol)).collect();
+            for kind in spec.kinds {
+                let Some(symbols) = served(index, *source, kind, &answers) else { continue };
                 let _ = write!(text, "\n[[sources.{id}.polls]]\nkind = \"{}\"\n", kind.kind);
                 if !symbols.is_empty() {
+                    let symbols: Vec<String> = symbols.iter().map(|symbol| quoted(symbol)).collect();
                     let _ = writeln!(text, "symbols = [{}]", symbols.join(", "));
                 }
                 let _ = writeln!(text, "every = \"{}ms\"", kind.every.as_millis());
@@ -46,29 +47,46 @@ impl Sim {
     }
 }
 
-/// Whether the simulator answers the first request of a kind with success. What needs a prerequisite first cannot be
-/// tried by one request and counts as served.
-fn is_served(index: usize, source: &dyn Source, kind: &KindSpec, answers: &Answers) -> bool {
+/// Which of a kind's examples the simulator has an answer for that the source can read; `None` when there is none.
+fn served(index: usize, source: &dyn Source, kind: &KindSpec, answers: &Answers) -> Option<Vec<&'static str>> {
+    let mut base = Query::new(kind.kind);
+    let minute = kind.intervals.iter().find(|interval| **interval == Interval::MINUTE);
+    base.interval = minute.or(kind.intervals.iter().min()).copied();
+    if kind.batching == Batching::None || kind.examples.is_empty() {
+        return is_served(index, source, &base, answers).then(Vec::new);
+    }
+    let symbols = kind.examples.iter().copied();
+    let symbols: Vec<&str> =
+        symbols.filter(|symbol| is_served(index, source, &base.clone().symbol(*symbol), answers)).collect();
+    (!symbols.is_empty()).then_some(symbols)
+}
+
+/// Asks the simulator as a shard would, prerequisites first, and judges what it answers.
+fn is_served(index: usize, source: &dyn Source, query: &Query, answers: &Answers) -> bool {
     let mut credentials = Credentials::default();
     for credential in source.spec().credentials {
         credentials.insert(credential.variable, Secret::new(credential.simulated));
     }
-    let mut query = Query::new(kind.kind);
-    query.interval = kind.intervals.contains(&crate::model::Interval::MINUTE).then_some(crate::model::Interval::MINUTE);
-    query.interval = query.interval.or_else(|| kind.intervals.iter().min().copied());
-    if kind.batching != Batching::None {
-        query = query.symbols(kind.examples.iter().take(1).map(Symbol::new));
+    let now = UnixNanos::now();
+    let contact = "simulator@localhost";
+    let mut state = State::default();
+    let bare = Query { symbols: Vec::new(), ..query.clone() };
+    for step in source.prerequisites() {
+        if !(step.needed)(query, &state) {
+            continue;
+        }
+        let request = Context::new(source, &bare, &state, &credentials, contact, now)
+            .and_then(|cx| source.prerequisite_request(step.name, &cx));
+        let Ok(request) = request else { return false };
+        let answer = answers.to_request(index, &request, now);
+        if source.prerequisite_decode(step.name, &answer, &mut state).is_err() {
+            return false;
+        }
     }
-    let state = State::default();
-    if source.prerequisites().iter().any(|step| (step.needed)(&query, &state)) {
-        return true;
-    }
-    let request = Context::new(source, &query, &state, &credentials, "simulator@localhost", UnixNanos::now())
-        .and_then(|cx| source.request(&cx));
-    match request {
-        Ok(request) => answers.serves(index, request.base, request.target()),
-        Err(_) => false,
-    }
+    let Ok(cx) = Context::new(source, query, &state, &credentials, contact, now) else { return false };
+    let Ok(request) = source.request(&cx) else { return false };
+    let mut batch = Batch::new(source.spec().id, now);
+    judge(source, &cx, &answers.to_request(index, &request, now), &mut batch).is_ok()
 }
 
 /// A TOML basic string.

@@ -193,7 +193,7 @@ static SPEC: Spec = Spec {
         whole_market: false,
         intervals: &[],
         ranges: true,
-        every: Duration::from_secs(10),
+        every: Duration::from_secs(22),
         examples: &["AAPL", "MSFT"],
     }],
     credentials: &[Credential { variable: KEY, about: "API key", simulated: "simulated-newsapi-key" }],
