@@ -1,7 +1,6 @@
 //! The forms that a setting's value can have, and how each is read. A value comes as text (environment, flags,
 //! defaults) or typed (a file); both are read by the same rules. Invariant: what a form refuses names what it expects.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use crate::config::cpus::CpuChoice;
 /// How a setting's value is written, and between which bounds it may lie.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {
-    /// `host:port` with a literal IP address, or `off`.
-    Address,
     /// A size: `32MiB`, `500KB`, or a plain number of bytes.
     Bytes(u64, u64),
     /// A whole number.
@@ -44,8 +41,6 @@ pub enum Form {
 /// A value that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Parsed {
-    /// Of [`Form::Address`].
-    Address(Option<SocketAddr>),
     /// Of [`Form::Bytes`] and [`Form::Count`].
     Count(u64),
     /// Of [`Form::Cpus`].
@@ -125,8 +120,6 @@ impl Form {
     pub fn parse_text(self, text: &str) -> Result<Parsed, String> {
         let wrong = || self.expected();
         match self {
-            Form::Address if text == "off" => Ok(Parsed::Address(None)),
-            Form::Address => text.parse().map(|address| Parsed::Address(Some(address))).map_err(|_| wrong()),
             Form::Bytes(min, max) => {
                 parse_bytes(text).filter(|bytes| (min..=max).contains(bytes)).map(Parsed::Count).ok_or_else(wrong)
             }
@@ -165,7 +158,6 @@ impl Form {
     /// What a value of this form looks like.
     pub fn expected(self) -> String {
         match self {
-            Form::Address => "expected an IP address with a port such as 127.0.0.1:9464, or off".to_owned(),
             Form::Bytes(min, max) => {
                 format!("expected a size such as 32MiB from {} to {}", show_bytes(min), show_bytes(max))
             }
@@ -190,7 +182,6 @@ impl Form {
     /// The unit or form, in a few words, for lists of settings.
     pub fn unit(self) -> String {
         match self {
-            Form::Address => "IP address and port, or off".to_owned(),
             Form::Bytes(..) => "size: B, KiB, MiB, GiB".to_owned(),
             Form::Count(min, max) => format!("whole number, {min} to {max}"),
             Form::Cpus => "CPU list, or auto".to_owned(),

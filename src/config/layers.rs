@@ -421,9 +421,9 @@ mod tests {
             "[[sinks]]\ntype = \"fiel\"\n[[sinks]]\ntype = \"parquet\"\n[[sinks]]\n",
             &[],
             &[
-                "t.toml line 2: sinks[0].type: expected one of stdout, file, parquet, http, null, found \"fiel\"; did you mean file?",
+                "t.toml line 2: sinks[0].type: expected one of stdout, file, parquet, null, found \"fiel\"; did you mean file?",
                 "t.toml line 3: sinks[1].dir: expected a value, found nothing: a sink of type parquet needs it",
-                "t.toml line 5: sinks[2].type: expected one of stdout, file, parquet, http, null, found nothing",
+                "t.toml line 5: sinks[2].type: expected one of stdout, file, parquet, null, found nothing",
             ],
         );
         check_problems(
@@ -451,7 +451,7 @@ mod tests {
     fn sources_polls_and_sinks_are_read() {
         let text = "[sources.a]\npolls = [{ kind = \"bar\", symbols = [\"X-Y\"], interval = \"5m\", every = \"1m\", limit = 5, \
                     offset = \"2s\" }]\nproxy = \"http://u:hunter2@p:1\"\nlocal_addresses = [\"127.0.0.2\", \"::1\"]\nhttp_version = 2\n\
-                    [[sinks]]\ntype = \"http\"\nurl = \"https://sink/x\"\nname = \"one\"\n[[sinks]]\ntype = \"null\"";
+                    [[sinks]]\ntype = \"file\"\npath = \"x.ndjson\"\nname = \"one\"\n[[sinks]]\ntype = \"null\"";
         let variables = [("INGESTION_SOURCES__A__DEADLINE", "3s"), ("INGESTION_SOURCES__B_C__TIER", "free")];
         let settings = load(text, &variables).into_result().unwrap();
         let [a, b] = settings.sources.as_slice() else { panic!("{:?}", settings.sources) };
@@ -470,8 +470,7 @@ mod tests {
             offset: Some(Duration::from_secs(2)),
         };
         assert_eq!(a.polls, [poll]);
-        let url = "https://sink/x".to_owned();
-        let target = SinkTarget::Http { url, batch_records: 1_000, timeout: Duration::from_secs(10) };
+        let target = SinkTarget::File { path: "x.ndjson".into() };
         assert_eq!(settings.sinks[0], SinkSettings { key: "sinks[0]".to_owned(), name: "one".to_owned(), target });
         assert_eq!((settings.sinks[1].name.as_str(), &settings.sinks[1].target), ("null", &SinkTarget::Null));
         assert!(!format!("{settings:?}").contains("hunter2"));

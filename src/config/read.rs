@@ -2,7 +2,6 @@
 //! when it is unknown or does not fit. Invariant: after reading, every setting with a default has a value.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,10 +110,6 @@ impl Values {
     pub(super) fn cpus(&self, key: &str) -> CpuChoice {
         let cpus = self.find(key, |parsed| if let Parsed::Cpus(cpus) = parsed { Some(cpus.clone()) } else { None });
         cpus.unwrap_or_else(|| no_value(key))
-    }
-
-    pub(super) fn address(&self, key: &str) -> Option<SocketAddr> {
-        self.find(key, |parsed| if let Parsed::Address(address) = parsed { *address } else { None })
     }
 
     pub(super) fn list(&self, key: &str) -> Vec<String> {

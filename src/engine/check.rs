@@ -8,6 +8,7 @@ use crate::config::{
     CpuChoice, Cpus, Credentials, Environment, Loaded, Placement, PollSettings, Problem, Problems, Secret, Settings,
     SinkTarget, SourceSettings, did_you_mean,
 };
+use crate::engine::plan::is_loopback;
 use crate::model::{Interval, Kind, Query, Symbol, Verdict};
 use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape, planner};
 use crate::time::UnixNanos;
@@ -221,6 +222,13 @@ impl Checker<'_> {
             let message = format!("expected one of {}, found {name:?}{near}", names.join(", "));
             refuse(&format!("{key}.base_urls.{name}"), message);
         }
+        if settings.simulated_keys
+            && !bases(found, settings).iter().all(|url| is_loopback(url))
+            && !settings.polls.is_empty()
+        {
+            let message = "expected false: made-up keys are for base URLs on this host alone";
+            refuse(&format!("{key}.simulated_keys"), message.to_owned());
+        }
         if settings.shards > self.shards {
             let message = format!("expected at most the number of shards ({}), found {}", self.shards, settings.shards);
             refuse(&format!("{key}.shards"), message);
@@ -346,11 +354,13 @@ impl Checker<'_> {
         }
         // With some of several keys set, only the source knows whether they are enough for this request.
         let state = State::default();
-        // A request that needs something fetched first cannot be built yet.
-        let query = query.filter(|query| !source.prerequisites().iter().any(|step| (step.needed)(query, &state)))?;
+        let query = query?;
         let cx = Context::new(source, query, &state, credentials, &self.settings.contact, UnixNanos::now()).ok()?;
         match source.request(&cx) {
-            Err(judgement) if judgement.local && judgement.verdict == Verdict::Unauthorized => Some(judgement.message),
+            // Other refusals mean that something has to be fetched first.
+            Err(judgement) if judgement.reason.starts_with("key_") || judgement.reason == "contact_missing" => {
+                Some(judgement.message)
+            }
             _ => None,
         }
     }
@@ -485,8 +495,11 @@ mod tests {
         let Err(half) = run(text, &[("BINANCE_API_KEY", "hunter2")]) else { panic!() };
         assert!(half.len() == 1 && half[0].contains("BINANCE_API_SECRET") && !half[0].contains("hunter2"), "{half:?}");
         assert!(run(text, &[("BINANCE_API_KEY", "k"), ("BINANCE_API_SECRET", "s")]).is_ok());
-        let simulated = format!("[sources.binance]\nsimulated_keys = true\n{text}");
+        let simulated =
+            format!("[sources.binance]\nsimulated_keys = true\nbase_url = \"https://binance.localhost:8443\"\n{text}");
         assert!(run(&simulated, &[]).is_ok());
+        let live = simulated.replace("binance.localhost:8443", "api.binance.com");
+        assert!(run(&live, &[]).err().unwrap()[0].contains("simulated_keys"));
     }
 
     #[test]
@@ -510,10 +523,10 @@ mod tests {
              filter = \"tidegate=loud\"\n[[sinks]]\ntype = \"null\"\n[[sinks]]\ntype = \"stdout\"\nname = \"null\"",
             &[
                 "t.toml line 2: retry.base: expected at most retry.cap (10s), found 20s",
-                "t.toml line 8: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": error \
+                "t.toml line 6: log.filter: expected levels such as info,tidegate::http=debug, found \"tidegate=loud\": error \
                  parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
-                "t.toml line 11: sinks[1].name: expected a name that no other sink has, found \"null\"; set name",
-                "t.toml line 6: journal.enabled: expected true for a sink of type stdout, which reads the journal",
+                "t.toml line 9: sinks[1].name: expected a name that no other sink has, found \"null\"; set name",
+                "t.toml line 4: journal.enabled: expected true for a sink of type stdout, which reads the journal",
             ],
         );
     }
@@ -533,7 +546,9 @@ mod tests {
             }
         };
         let many: Vec<String> = (0..250).map(|index| format!("\"A{index}-USDT\"")).collect();
-        check(&format!("kind = \"ticker\"\nsymbols = [{}]", many.join(",")), Ok(&[100, 100, 50]));
+        // Three requests of 40 weigh more than the whole market's 80; two do not.
+        check(&format!("kind = \"ticker\"\nsymbols = [{}]", many.join(",")), Ok(&[250]));
+        check(&format!("kind = \"ticker\"\nsymbols = [{}]", many[..150].join(",")), Ok(&[100, 50]));
         check("kind = \"trade\"\nsymbols = [\"BTC-USDT\", \"ETH-USDT\"]", Ok(&[1, 1]));
         check("kind = \"ticker\"\nwhole_market = true", Ok(&[0]));
         check("kind = \"ticker\"\nwhole_market = true\nsymbols = [\"BTC-USDT\"]", Ok(&[1]));
