@@ -92,7 +92,8 @@ macro_rules! row {
 }
 pub(crate) use row;
 
-/// Puts every number token outside strings in quotes.
+/// Puts every number token outside strings in quotes. What only resembles one (`01`, `1.`, `-`) or stands for a key
+/// stays as it is, for the parser to refuse.
 fn quote_numbers(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 8);
     let mut at = 0;
@@ -104,13 +105,14 @@ fn quote_numbers(body: &[u8]) -> Vec<u8> {
                 at = end;
             }
             b'-' | b'0'..=b'9' => {
-                let length = body[at..]
-                    .iter()
-                    .position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
-                    .unwrap_or(body.len() - at);
-                out.push(b'"');
-                out.extend_from_slice(&body[at..at + length]);
-                out.push(b'"');
+                let rest = &body[at..];
+                let is_part = |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let length = rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len());
+                let is_key = rest[length..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
+                let quote: &[u8] = if is_number(&rest[..length]) && !is_key { b"\"" } else { b"" };
+                out.extend_from_slice(quote);
+                out.extend_from_slice(&rest[..length]);
+                out.extend_from_slice(quote);
                 at += length;
             }
             _ => {
@@ -122,6 +124,29 @@ fn quote_numbers(body: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whether `token` is a number of JSON (RFC 8259 section 6).
+fn is_number(token: &[u8]) -> bool {
+    fn digits(text: &[u8]) -> usize {
+        text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len())
+    }
+    let rest = token.strip_prefix(b"-").unwrap_or(token);
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    let mut rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let places = digits(fraction);
+        if places == 0 {
+            return false;
+        }
+        rest = &fraction[places..];
+    }
+    let [b'e' | b'E', exponent @ ..] = rest else { return rest.is_empty() };
+    let exponent = exponent.strip_prefix(b"-").or(exponent.strip_prefix(b"+")).unwrap_or(exponent);
+    !exponent.is_empty() && digits(exponent) == exponent.len()
 }
 
 /// The index after the closing quote of the string whose first byte is at `start`.
