@@ -12,33 +12,51 @@ use serde::de::DeserializeOwned;
 use crate::model::Judgement;
 
 /// A body prepared for typed reading; the values read may borrow from it.
-pub struct Doc {
+pub struct Doc<'b> {
+    body: &'b [u8],
+    numbers: Numbers,
+    // The one copy that the parser works in.
     text: Vec<u8>,
-    // The pristine text, for the second, slower reading that names the path of an error.
-    pristine: Vec<u8>,
+    // What the slower reading that names the path of an error reads, where that is not the body itself.
+    quoted: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Numbers {
+    AsTokens,
+    Quoted,
 }
 
 /// Prepares a body whose decimals are strings.
-pub fn plain(body: &[u8]) -> Doc {
-    Doc { text: body.to_vec(), pristine: Vec::new() }
+pub fn plain(body: &[u8]) -> Doc<'_> {
+    Doc { body, numbers: Numbers::AsTokens, text: Vec::new(), quoted: Vec::new() }
 }
 
 /// Prepares a body whose decimals are number tokens: every number is read as a string.
-pub fn exact(body: &[u8]) -> Doc {
-    Doc { text: quote_numbers(body), pristine: Vec::new() }
+pub fn exact(body: &[u8]) -> Doc<'_> {
+    Doc { body, numbers: Numbers::Quoted, text: Vec::new(), quoted: Vec::new() }
 }
 
-impl Doc {
+impl Doc<'_> {
     /// Reads the body as a `T`, which may borrow strings from it.
     ///
     /// # Errors
     /// A `malformed` judgement that names the path of the field, what was expected and what was found.
     pub fn read<'a, T: Deserialize<'a>>(&'a mut self) -> Result<T, Judgement> {
-        self.pristine.clear();
-        self.pristine.extend_from_slice(&self.text);
-        let Doc { text, pristine } = self;
+        let Doc { body, numbers, text, quoted } = self;
+        *text = match numbers {
+            Numbers::AsTokens => body.to_vec(),
+            Numbers::Quoted => quote_numbers(body),
+        };
         let read = BUFFERS.with_borrow_mut(|buffers| simd_json::serde::from_slice_with_buffers(text, buffers));
         read.map_err(|error: simd_json::Error| {
+            let pristine = match numbers {
+                Numbers::AsTokens => *body,
+                Numbers::Quoted => {
+                    *quoted = quote_numbers(body);
+                    &*quoted
+                }
+            };
             explain::<T>(pristine).unwrap_or_else(|| Judgement::malformed(format!("expected JSON: {error}")))
         })
     }
@@ -48,7 +66,7 @@ impl Doc {
 ///
 /// # Errors
 /// As [`Doc::read`].
-pub fn read_owned<T: DeserializeOwned>(mut doc: Doc) -> Result<T, Judgement> {
+pub fn read_owned<T: DeserializeOwned>(mut doc: Doc<'_>) -> Result<T, Judgement> {
     doc.read()
 }
 
