@@ -167,7 +167,7 @@ fn decode_rate(cx: &Context<'_>, body: &Object, out: &mut Batch) -> Result<(), J
     let quote = rate.required_text(path, "To_Currency Code")?;
     let zone = zone_of(path, rate)?;
     let refreshed = rate.text(path, "Last Refreshed")?;
-    let ts_event = refreshed.map(|text| times::local("Last Refreshed", text, &zone)).transpose()?;
+    let ts_event = refreshed.map(|text| moment("Last Refreshed", text, zone.as_ref())).transpose()?;
     let data = if cx.query.kind == Kind::Ticker {
         let (bid, ask) = (rate.dec(path, "Bid Price")?, rate.dec(path, "Ask Price")?);
         Data::Ticker(Box::new(Ticker { last: value, bid, ask, ..Ticker::default() }))
@@ -200,9 +200,9 @@ fn decode_series(cx: &Context<'_>, answer: &Answer, body: &Object, out: &mut Bat
     let interval = interval_of(path).or(cx.query.interval);
     for (time, row) in rows.objects(path) {
         let row = row?;
-        let at = times::local(path, time, &zone)?;
+        let at = moment(path, time, zone.as_ref())?;
         // Weeks and months are named by their last day of trading.
-        let start = times::period_start(path, at, interval, &zone)?;
+        let start = times::period_start(path, at, interval, zone.as_ref().unwrap_or(&TimeZone::UTC))?;
         let bar = bar(&format!("{path}.{time}"), row, market, interval, start, answer.ts_recv)?;
         let ts_event = if bar.closed == Some(true) { bar.end } else { Some(start) };
         out.push(symbol.clone(), native.clone(), ts_event, Data::Bar(Box::new(bar)));
@@ -241,12 +241,17 @@ fn bar(
     })
 }
 
-/// The zone of the body's wall times; UTC where it names none.
-fn zone_of(path: &str, meta: &Object) -> Result<TimeZone, Judgement> {
-    match meta.text(path, "Time Zone")? {
-        Some(name) => times::zone("Time Zone", name),
-        None => Ok(TimeZone::UTC),
+/// The zone of the body's wall times, where it names one.
+fn zone_of(path: &str, meta: &Object) -> Result<Option<TimeZone>, Judgement> {
+    meta.text(path, "Time Zone")?.map(|name| times::zone("Time Zone", name)).transpose()
+}
+
+/// The moment of `text` in `zone`; without one a date starts in UTC and a time of day cannot be read.
+fn moment(path: &str, text: &str, zone: Option<&TimeZone>) -> Result<UnixNanos, Judgement> {
+    if zone.is_none() && text.len() > "2026-01-01".len() {
+        return Err(Judgement::malformed(format!("{path}: expected a time zone for {text:?}, found none")));
     }
+    times::local(path, text, zone.unwrap_or(&TimeZone::UTC))
 }
 
 /// The interval in the name of a series: `Time Series (5min)`, `Time Series FX (Daily)`, `Weekly Adjusted Time Series`.

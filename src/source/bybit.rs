@@ -151,7 +151,7 @@ struct Envelope<T> {
 }
 
 /// Reads the result out of its envelope, with the server's time.
-fn read<'a, T: Deserialize<'a>>(doc: &'a mut Doc, answer: &Answer) -> Result<(T, Option<UnixNanos>), Judgement> {
+fn read<'a, T: Deserialize<'a>>(doc: &'a mut Doc<'_>, answer: &Answer) -> Result<(T, Option<UnixNanos>), Judgement> {
     let envelope = doc.read::<Envelope<T>>().map_err(|judgement| by_code(answer).unwrap_or(judgement))?;
     if envelope.ret_code != 0 {
         return Err(by_code(answer).unwrap_or_else(|| Judgement::malformed("retCode: expected 0, found another")));

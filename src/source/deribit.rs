@@ -251,7 +251,9 @@ fn decode_tickers(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
         let (bid, ask) = (present(row.best_bid_price), present(row.best_ask_price));
         // Of inverse futures the volume is in base units but amounts are dollars: one record cannot say both, and the
         // book carries the amounts.
-        let size = |price: Option<Dec>, amount: Option<Dec>| price.and(amount).filter(|_| !inverse);
+        // The same of an instrument that is not known.
+        let in_base = native.as_ref().is_some_and(|native| is_in_base(native.as_str()));
+        let size = |price: Option<Dec>, amount: Option<Dec>| price.and(amount).filter(|_| in_base);
         let ticker = Ticker {
             last,
             high: stats.high,
@@ -426,6 +428,12 @@ fn is_inverse(native: &str) -> bool {
     let mut parts = native.split('-');
     let plain = parts.next().is_some_and(|underlying| !underlying.contains('_'));
     plain && parts.next().is_some() && parts.next().is_none()
+}
+
+/// Spot, linear perpetuals and futures (their names have an underscore), and options: amounts in the base asset.
+fn is_in_base(native: &str) -> bool {
+    let underlying = native.split('-').next().unwrap_or_default();
+    underlying.contains('_') || native.split('-').count() == 4
 }
 
 /// The canonical name of `native`; `None` for combinations and whatever else has no canonical form.

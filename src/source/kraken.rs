@@ -128,7 +128,7 @@ struct Envelope<'a, T> {
 }
 
 /// Reads the result out of its envelope; an error there is a judgement, a warning is none.
-fn read<'a, T: Deserialize<'a>>(doc: &'a mut json::Doc, answer: &Answer) -> Result<Keyed<'a, T>, Judgement> {
+fn read<'a, T: Deserialize<'a>>(doc: &'a mut json::Doc<'_>, answer: &Answer) -> Result<Keyed<'a, T>, Judgement> {
     let read = doc.read::<Envelope<'a, Keyed<'a, T>>>();
     let envelope = read.map_err(|judgement| by_envelope(answer).unwrap_or(judgement))?;
     if let Some(judgement) = by_errors(answer, &envelope.error) {

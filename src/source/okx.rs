@@ -121,7 +121,7 @@ struct Envelope<T> {
 }
 
 /// Reads the rows of an answer: out of its envelope, a bare list, or a single bare row.
-fn read<'a, T: Deserialize<'a>>(doc: &'a mut Doc, answer: &Answer) -> Result<Vec<T>, Judgement> {
+fn read<'a, T: Deserialize<'a>>(doc: &'a mut Doc<'_>, answer: &Answer) -> Result<Vec<T>, Judgement> {
     if json::is_array(&answer.body) {
         return doc.read();
     }

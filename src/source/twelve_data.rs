@@ -224,16 +224,20 @@ fn decode_bars(
     let named = meta.and_then(|meta| meta.symbol.as_deref()).or(key);
     let (symbol, native) = names(cx, named, meta.and_then(|meta| meta.currency.as_deref()));
     let interval = meta.and_then(|meta| meta.interval.as_deref()).and_then(interval_of).or(cx.query.interval);
-    let zone = match meta.and_then(|meta| meta.exchange_timezone.as_deref()).filter(|name| !name.is_empty()) {
-        Some(name) => times::zone("meta.exchange_timezone", name)?,
-        None => TimeZone::UTC,
-    };
+    let told = meta.and_then(|meta| meta.exchange_timezone.as_deref()).filter(|name| !name.is_empty());
+    let zone = told.map_or(Ok(TimeZone::UTC), |name| times::zone("meta.exchange_timezone", name))?;
+    // Pairs trade around the clock and are told in UTC; an exchange's hours without its zone cannot be placed.
+    let is_placed =
+        told.is_some() || cx.query.range.is_some() || native.as_ref().is_some_and(|n| n.as_str().contains('/'));
     // A question about a span asks for UTC; days are dates of the exchange whatever was asked.
     let clock = if cx.query.range.is_some() { TimeZone::UTC } else { zone.clone() };
     let mut oldest: Option<String> = None;
     let count = rows.len();
     for row in rows.into_iter().flatten() {
         let is_date = row.datetime.len() == DATE_BYTES;
+        if !is_date && !is_placed {
+            return Err(Judgement::malformed("meta.exchange_timezone: expected a time zone, found none"));
+        }
         let start = times::local("values.datetime", &row.datetime, if is_date { &zone } else { &clock })?;
         let end = interval.and_then(|interval| times::bar_end(start, interval));
         let closed = end.map(|end| end <= answer.ts_recv);

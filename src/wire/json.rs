@@ -12,33 +12,51 @@ use serde::de::DeserializeOwned;
 use crate::model::Judgement;
 
 /// A body prepared for typed reading; the values read may borrow from it.
-pub struct Doc {
+pub struct Doc<'b> {
+    body: &'b [u8],
+    numbers: Numbers,
+    // The one copy that the parser works in.
     text: Vec<u8>,
-    // The pristine text, for the second, slower reading that names the path of an error.
-    pristine: Vec<u8>,
+    // What the slower reading that names the path of an error reads, where that is not the body itself.
+    quoted: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Numbers {
+    AsTokens,
+    Quoted,
 }
 
 /// Prepares a body whose decimals are strings.
-pub fn plain(body: &[u8]) -> Doc {
-    Doc { text: body.to_vec(), pristine: Vec::new() }
+pub fn plain(body: &[u8]) -> Doc<'_> {
+    Doc { body, numbers: Numbers::AsTokens, text: Vec::new(), quoted: Vec::new() }
 }
 
 /// Prepares a body whose decimals are number tokens: every number is read as a string.
-pub fn exact(body: &[u8]) -> Doc {
-    Doc { text: quote_numbers(body), pristine: Vec::new() }
+pub fn exact(body: &[u8]) -> Doc<'_> {
+    Doc { body, numbers: Numbers::Quoted, text: Vec::new(), quoted: Vec::new() }
 }
 
-impl Doc {
+impl Doc<'_> {
     /// Reads the body as a `T`, which may borrow strings from it.
     ///
     /// # Errors
     /// A `malformed` judgement that names the path of the field, what was expected and what was found.
     pub fn read<'a, T: Deserialize<'a>>(&'a mut self) -> Result<T, Judgement> {
-        self.pristine.clear();
-        self.pristine.extend_from_slice(&self.text);
-        let Doc { text, pristine } = self;
+        let Doc { body, numbers, text, quoted } = self;
+        *text = match numbers {
+            Numbers::AsTokens => body.to_vec(),
+            Numbers::Quoted => quote_numbers(body),
+        };
         let read = BUFFERS.with_borrow_mut(|buffers| simd_json::serde::from_slice_with_buffers(text, buffers));
         read.map_err(|error: simd_json::Error| {
+            let pristine = match numbers {
+                Numbers::AsTokens => *body,
+                Numbers::Quoted => {
+                    *quoted = quote_numbers(body);
+                    &*quoted
+                }
+            };
             explain::<T>(pristine).unwrap_or_else(|| Judgement::malformed(format!("expected JSON: {error}")))
         })
     }
@@ -48,7 +66,7 @@ impl Doc {
 ///
 /// # Errors
 /// As [`Doc::read`].
-pub fn read_owned<T: DeserializeOwned>(mut doc: Doc) -> Result<T, Judgement> {
+pub fn read_owned<T: DeserializeOwned>(mut doc: Doc<'_>) -> Result<T, Judgement> {
     doc.read()
 }
 
@@ -92,7 +110,8 @@ macro_rules! row {
 }
 pub(crate) use row;
 
-/// Puts every number token outside strings in quotes.
+/// Puts every number token outside strings in quotes. What only resembles one (`01`, `1.`, `-`) or stands for a key
+/// stays as it is, for the parser to refuse.
 fn quote_numbers(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 8);
     let mut at = 0;
@@ -104,13 +123,14 @@ fn quote_numbers(body: &[u8]) -> Vec<u8> {
                 at = end;
             }
             b'-' | b'0'..=b'9' => {
-                let length = body[at..]
-                    .iter()
-                    .position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
-                    .unwrap_or(body.len() - at);
-                out.push(b'"');
-                out.extend_from_slice(&body[at..at + length]);
-                out.push(b'"');
+                let rest = &body[at..];
+                let is_part = |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let length = rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len());
+                let is_key = rest[length..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
+                let quote: &[u8] = if is_number(&rest[..length]) && !is_key { b"\"" } else { b"" };
+                out.extend_from_slice(quote);
+                out.extend_from_slice(&rest[..length]);
+                out.extend_from_slice(quote);
                 at += length;
             }
             _ => {
@@ -122,6 +142,29 @@ fn quote_numbers(body: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whether `token` is a number of JSON (RFC 8259 section 6).
+fn is_number(token: &[u8]) -> bool {
+    fn digits(text: &[u8]) -> usize {
+        text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len())
+    }
+    let rest = token.strip_prefix(b"-").unwrap_or(token);
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    let mut rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let places = digits(fraction);
+        if places == 0 {
+            return false;
+        }
+        rest = &fraction[places..];
+    }
+    let [b'e' | b'E', exponent @ ..] = rest else { return rest.is_empty() };
+    let exponent = exponent.strip_prefix(b"-").or(exponent.strip_prefix(b"+")).unwrap_or(exponent);
+    !exponent.is_empty() && digits(exponent) == exponent.len()
 }
 
 /// The index after the closing quote of the string whose first byte is at `start`.

@@ -58,6 +58,9 @@ pub(super) fn tickers(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<
     }
     let last_day = rows.iter().rposition(|row| row.date.is_some());
     for (at, row) in rows.iter().enumerate() {
+        if row.date.is_none() && last_day.is_some() {
+            return Err(Judgement::malformed(format!("[{at}].date: expected a date, found nothing")));
+        }
         // Of several days only the last is the present one.
         if row.date.is_some() && Some(at) != last_day {
             continue;
