@@ -69,6 +69,11 @@ fn write_summary(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
                 number(poll.requests_per_minute())
             )?;
         }
+        for demand in source.demand.iter().filter(|demand| demand.need > 0.0) {
+            let bucket = if demand.window.bucket.is_empty() { "all requests" } else { demand.window.bucket };
+            let (need, limit) = (number(demand.need), number(demand.limit));
+            writeln!(out, "  quota of {bucket}: weight {need} of {limit} per {}", demand.per())?;
+        }
     }
     for sink in &settings.sinks {
         writeln!(out, "sink {}: {}", sink.name, sink.target.as_str())?;

@@ -10,7 +10,7 @@ use crate::config::{
 };
 use crate::engine::plan::is_loopback;
 use crate::model::{Interval, Kind, Query, Symbol};
-use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape, planner};
+use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, Window, WindowShape, planner};
 use crate::time::UnixNanos;
 
 /// Settings that passed, with what they stand for.
@@ -39,6 +39,27 @@ pub struct CheckedSource {
     pub credentials: Credentials,
     /// Its polls.
     pub polls: Vec<CheckedPoll>,
+    /// What they need of the plan, window by window.
+    pub demand: Vec<Demand>,
+}
+
+/// What the polls of a source need of one window of its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// The window.
+    pub window: Window,
+    /// Weight per window, on average.
+    pub need: f64,
+    /// Weight that may be used: the limit less the margin.
+    pub limit: f64,
+}
+
+impl Demand {
+    /// The window's length in words: `1m`.
+    pub fn per(&self) -> String {
+        let per = self.window.per;
+        Interval::from_secs(per.as_secs()).map_or(format!("{per:?}"), |interval| interval.to_string())
+    }
 }
 
 /// One poll with the requests it takes.
@@ -243,9 +264,17 @@ impl Checker<'_> {
             tier: tier?,
             credentials,
             polls,
+            demand: Vec::new(),
         };
-        warnings.extend(self.demand(&checked));
-        Some(checked)
+        let demand = self.demand(&checked);
+        let over = demand.iter().filter(|demand| demand.need > demand.limit);
+        let key = &checked.settings.id;
+        warnings.extend(over.map(|demand| {
+            let Demand { need, limit, .. } = demand;
+            let per = demand.per();
+            format!("sources.{key}: the polls need {need:.0} of {limit:.0} per {per}; they will come later than asked")
+        }));
+        Some(CheckedSource { demand, ..checked })
     }
 
     /// The secrets of a source: from the environment, or the simulator's.
@@ -365,8 +394,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Warns where the polls need more than the plan's windows give.
-    fn demand(&self, checked: &CheckedSource) -> Vec<String> {
+    /// What the polls need of each window of the plan.
+    fn demand(&self, checked: &CheckedSource) -> Vec<Demand> {
         let state = State::default();
         let contact = &self.settings.contact;
         let mut needs: Vec<(&'static str, f64)> = Vec::new();
@@ -380,24 +409,13 @@ impl Checker<'_> {
         }
         let share = 1.0 - checked.settings.quota_margin;
         let windows = checked.tier.windows.iter().filter(|window| window.shape != WindowShape::Concurrency);
-        let over = windows.filter_map(|window| {
+        let demand = windows.map(|window| {
             let counted = needs.iter().filter(|(bucket, _)| window.bucket.is_empty() || window.bucket == *bucket);
             let need = counted.map(|(_, weight)| weight).sum::<f64>() * window.per.as_secs_f64();
-            let limit = f64::from(window.limit) * share;
-            (need > limit).then(|| {
-                format!(
-                    "sources.{}: the polls need {need:.0} of {limit:.0} per {}; they will come later than asked",
-                    checked.settings.id,
-                    per(window.per)
-                )
-            })
+            Demand { window: *window, need, limit: f64::from(window.limit) * share }
         });
-        over.collect()
+        demand.collect()
     }
-}
-
-fn per(time: Duration) -> String {
-    Interval::from_secs(time.as_secs()).map_or(format!("{time:?}"), |interval| interval.to_string())
 }
 
 /// The address of each base: named ones, else the one for all, else the provider's own.
