@@ -26,6 +26,8 @@ pub struct Fetched {
     pub next: Option<CompactString>,
     /// Bytes of the body after decompression.
     pub body_bytes: usize,
+    /// How long the answered attempt waited at its socket for the first byte.
+    pub first_byte: Duration,
 }
 
 /// Asks `query` until it is answered, refused for good, or out of time.
@@ -56,11 +58,12 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
         };
         lane.meter.decoded(Mono::now().since(started), batch.records().len());
         let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });
+        let first_byte = sent.timings.first_byte;
         let safe =
             request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
         sent.settle(lane, judged.as_ref().err());
         let judgement = match judged {
-            Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes }),
+            Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes, first_byte }),
             Err(judgement) => judgement,
         };
         super::prerequisites::invalidate(lane, judgement.verdict);
@@ -150,7 +153,10 @@ async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<([S
     loop {
         let now = Now::read();
         let wait = match lane.quota.try_acquire(now, request.bucket, request.weight) {
-            Ok(grant) => return Ok(([own, shared], grant)),
+            Ok(grant) => {
+                lane.meter.acquired();
+                return Ok(([own, shared], grant));
+            }
             Err(wait) => wait,
         };
         let left = deadline.left(now.mono);
