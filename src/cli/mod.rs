@@ -7,6 +7,7 @@ mod check;
 mod decode;
 mod export;
 mod fetch;
+mod load;
 mod log;
 mod run;
 mod schema;
@@ -51,6 +52,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Ask a provider once and print the records, or the verdict.
     Fetch(fetch::Fetch),
+    /// Drive the whole request path against a server of your own, and measure it.
+    Load(load::Load),
     /// Run the engine: the default without a command.
     Run(run::Run),
     /// Print the JSON Schema of a record.
@@ -107,6 +110,7 @@ fn dispatch(command: &Command) -> Result<Done, Failure> {
         Command::Decode(command) => command.run(),
         Command::Export(args) => Ok(told(export::run(args))),
         Command::Fetch(command) => command.run(),
+        Command::Load(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Schema(command) => command.run(),
         Command::Sim(command) => command.run(),

@@ -12,7 +12,9 @@ mod workers;
 
 pub use file::{File, sync_dir};
 pub use glommio::net::{TcpListener, TcpStream};
-pub use host::{allowed_cpus, lockable_bytes, open_files, raise_open_files, thread_cpu_time};
+pub use host::{
+    allowed_cpus, lockable_bytes, named_cpu_time, open_files, raise_open_files, resident_bytes, thread_cpu_time,
+};
 pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight};
 pub use ring::{RingReport, ring_report, warm_timers};
 pub use tasks::{Task, Tasks, blocking, spawn, yield_if_needed, yield_now};

@@ -1,6 +1,5 @@
 //! The one request path: from a question to records, with everything that may refuse, delay or repeat it, in order.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -8,13 +7,13 @@ use compact_str::CompactString;
 
 use crate::handoff::Grant;
 use crate::http::{Failure, Timings};
-use crate::model::{Judgement, Query, Record, Verdict};
+use crate::model::{Judgement, Native, Query, Record, Verdict};
 use crate::policy::{Cause, Outcome};
 use crate::runtime;
 use crate::shard::lane::{Lane, PermitGuard};
-use crate::shard::semaphore::Slot;
+use crate::shard::semaphore::{Semaphore, Slot};
 use crate::source::{Batch, judge};
-use crate::time::{Deadline, Mono, Now};
+use crate::time::{Deadline, Mono, Now, UnixNanos};
 use crate::wire::{Answer, Method, Request};
 
 /// What one fetch brought.
@@ -26,6 +25,8 @@ pub struct Fetched {
     pub next: Option<CompactString>,
     /// Bytes of the body after decompression.
     pub body_bytes: usize,
+    /// How long the answered attempt waited at its socket for the first byte.
+    pub first_byte: Duration,
 }
 
 /// Asks `query` until it is answered, refused for good, or out of time.
@@ -39,32 +40,33 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
     super::prerequisites::ensure(lane, query, deadline).await?;
     let mut attempt = 1;
     loop {
-        let request = lane
-            .with_context(query, |cx| lane.source.request(cx))
-            .inspect_err(|refusal| lane.meter.refused(refusal))?;
-        let sent = send(lane, &request, deadline).await?;
-        let started = Mono::now();
+        // The clocks are read again only where time can have passed: at the end of the exchange and of the decoding.
+        let asked = Now::read();
+        let (mut natives, request) =
+            build(lane, query, asked.wall).inspect_err(|refusal| lane.meter.refused(refusal))?;
+        let sent = send(lane, &request, deadline, asked).await?;
         let mut body_bytes = 0;
-        let mut batch = Batch::new(lane.source.spec().id, crate::time::UnixNanos::EPOCH);
+        let mut batch = Batch::new(lane.source.spec().id, UnixNanos::EPOCH);
         let judged = match &sent.answer {
             Ok(answer) => {
                 body_bytes = answer.body.len();
                 batch = Batch::new(lane.source.spec().id, answer.ts_recv);
-                decode(lane, query, answer, &mut batch)
+                decode(lane, query, &mut natives, answer, &mut batch)
             }
             Err(failure) => Err(no_answer(failure)),
         };
-        lane.meter.decoded(Mono::now().since(started), batch.records().len());
+        let now = Now::read();
+        lane.meter.decoded(now.mono.since(sent.done), batch.records().len());
         let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });
+        let first_byte = sent.timings.first_byte;
         let safe =
             request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
-        sent.settle(lane, judged.as_ref().err());
+        sent.settle(lane, judged.as_ref().err(), now);
         let judgement = match judged {
-            Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes }),
+            Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes, first_byte }),
             Err(judgement) => judgement,
         };
         super::prerequisites::invalidate(lane, judgement.verdict);
-        let now = Now::read();
         let again = attempt < attempts_max && safe && judgement.verdict.is_retryable();
         let delay = again
             .then(|| lane.backoff.delay(attempt, judgement.retry_after, deadline.left(now.mono), fastrand::u64(..)));
@@ -89,37 +91,40 @@ pub(super) struct Sent<'a> {
     // Held until the attempt is settled: it counts against limits on concurrency.
     _grant: Grant,
     at: Now,
+    /// When the exchange was over.
+    done: Mono,
     timings: Timings,
-    elapsed: Duration,
 }
 
 /// Admits and sends one attempt: breaker, in-flight slot, quota, permit, exchange.
 ///
 /// # Errors
 /// The local refusal: nothing was sent.
-pub(super) async fn send<'a>(lane: &'a Lane, request: &Request, deadline: Deadline) -> Result<Sent<'a>, Judgement> {
-    let asked = Mono::now();
-    let admitted = admit(lane, request, deadline).await.inspect_err(|refusal| lane.meter.refused(refusal));
-    let (slot, grant) = admitted?;
-    let at = Now::read();
-    lane.meter.admitted(at.mono.since(asked));
+pub(super) async fn send<'a>(
+    lane: &'a Lane,
+    request: &Request,
+    deadline: Deadline,
+    asked: Now,
+) -> Result<Sent<'a>, Judgement> {
+    let admitted = admit(lane, request, deadline, asked).await.inspect_err(|refusal| lane.meter.refused(refusal));
+    let (slot, grant, at) = admitted?;
+    lane.meter.admitted(at.mono.since(asked.mono));
     let permit = lane.permit(request.base, at).inspect_err(|refusal| lane.meter.refused(refusal))?;
     let mut timings = Timings::default();
     let flight = lane.meter.begin();
     let endpoint = &lane.endpoints[request.base];
     let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
     drop((flight, slot));
-    let elapsed = Mono::now().since(at.mono);
-    Ok(Sent { answer, permit, _grant: grant, at, timings, elapsed })
+    Ok(Sent { answer, permit, _grant: grant, at, done: Mono::now(), timings })
 }
 
 impl Sent<'_> {
     /// Feeds breaker, quota, retry budget and metrics with the judgement on the attempt; `None` is `ok`.
-    pub(super) fn settle(self, lane: &Lane, judgement: Option<&Judgement>) {
-        let now = Now::read();
+    pub(super) fn settle(self, lane: &Lane, judgement: Option<&Judgement>, now: Now) {
+        let elapsed = self.done.since(self.at.mono);
         let verdict = judgement.map_or(Verdict::Ok, |judgement| judgement.verdict);
         let retry_after = judgement.and_then(|judgement| judgement.retry_after);
-        self.permit.settle(Outcome { verdict, elapsed: self.elapsed, retry_after });
+        self.permit.settle(Outcome { verdict, elapsed, retry_after }, now);
         if let Some(report) = self.answer.as_ref().ok().and_then(|answer| lane.source.quota_used(answer)) {
             lane.quota.report_used(report.bucket, report.window, report.used, self.at, now);
         }
@@ -132,30 +137,38 @@ impl Sent<'_> {
             }
             _ => {}
         }
-        lane.meter.settled(verdict, self.elapsed, &self.timings);
+        lane.meter.settled(verdict, elapsed, &self.timings);
     }
 }
 
-/// Waits for a slot and for quota, in the order of arrival, at most until the deadline.
-async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<([Slot; 2], Grant), Judgement> {
-    lane.check_breaker(request.base, Now::read())?;
+/// Waits for a slot and for quota, in the order of arrival, at most until the deadline. Tells when it was through.
+async fn admit(
+    lane: &Lane,
+    request: &Request,
+    deadline: Deadline,
+    mut now: Now,
+) -> Result<([Slot; 2], Grant, Now), Judgement> {
+    lane.check_breaker(request.base, now)?;
     let late = || {
         Judgement::new(Verdict::UpstreamError, "deadline", "the deadline passed before the request could be sent")
             .local()
     };
     // The lane's own slot first: a source that is full holds none of the shard's.
-    let own = within(deadline, lane.in_flight.acquire()).await.ok_or_else(late)?;
-    let shared = within(deadline, lane.shared.acquire()).await.ok_or_else(late)?;
-    let _turn = within(deadline, lane.turn(request.bucket).acquire()).await.ok_or_else(late)?;
+    let own = within(deadline, &lane.in_flight, &mut now).await.ok_or_else(late)?;
+    let shared = within(deadline, &lane.shared, &mut now).await.ok_or_else(late)?;
+    let _turn = within(deadline, &lane.turn(request.bucket), &mut now).await.ok_or_else(late)?;
     loop {
-        let now = Now::read();
         let wait = match lane.quota.try_acquire(now, request.bucket, request.weight) {
-            Ok(grant) => return Ok(([own, shared], grant)),
+            Ok(grant) => {
+                lane.meter.acquired();
+                return Ok(([own, shared], grant, now));
+            }
             Err(wait) => wait,
         };
         let left = deadline.left(now.mono);
         if wait.cause == Cause::Concurrency {
             runtime::timeout(left, lane.quota.released(request.bucket)).await.ok_or_else(late)?;
+            now = Now::read();
             continue;
         }
         match wait.after(now) {
@@ -166,8 +179,9 @@ async fn admit(lane: &Lane, request: &Request, deadline: Deadline) -> Result<([S
                 return Err(Judgement::new(Verdict::RateLimited, reason, message).retry_after(after).local());
             }
         }
+        now = Now::read();
         // A breaker may have opened meanwhile.
-        lane.check_breaker(request.base, Now::read())?;
+        lane.check_breaker(request.base, now)?;
     }
 }
 
@@ -187,18 +201,35 @@ async fn pause(lane: &Lane, delay: Duration) -> Result<(), Judgement> {
     futures_lite::future::or(waited, stopped).await
 }
 
-/// Waits for a slot; most are free, and then no timer is armed. `None` when the deadline has passed.
-async fn within(deadline: Deadline, acquire: impl Future<Output = Slot>) -> Option<Slot> {
-    let mut acquire = std::pin::pin!(acquire);
-    match futures_lite::future::poll_once(&mut acquire).await {
-        Some(slot) => Some(slot),
-        None => runtime::timeout(deadline.left(Mono::now()), acquire).await,
+/// Waits for a slot and moves `now` on; most are free, and then neither timer nor clock is needed. `None` when the
+/// deadline has passed.
+async fn within(deadline: Deadline, semaphore: &Semaphore, now: &mut Now) -> Option<Slot> {
+    if let Some(slot) = semaphore.try_acquire() {
+        return Some(slot);
     }
+    let slot = runtime::timeout(deadline.left(now.mono), semaphore.acquire()).await;
+    *now = Now::read();
+    slot
+}
+
+/// Builds the request that answers `query`, with the provider's names of its symbols.
+fn build(lane: &Lane, query: &Query, now: UnixNanos) -> Result<(Vec<Native>, Request), Judgement> {
+    let mut natives = lane.natives(query)?;
+    let request = lane.with_natives(query, &mut natives, now, |cx| lane.source.request(cx))?;
+    Ok((natives, request))
 }
 
 /// Reads an answer; a panic of a decoder is a malformed answer, told and contained.
-fn decode(lane: &Lane, query: &Query, answer: &Answer, batch: &mut Batch) -> Result<Option<CompactString>, Judgement> {
-    let work = AssertUnwindSafe(|| lane.with_context(query, |cx| judge(lane.source, cx, answer, batch)));
+fn decode(
+    lane: &Lane,
+    query: &Query,
+    natives: &mut Vec<Native>,
+    answer: &Answer,
+    batch: &mut Batch,
+) -> Result<Option<CompactString>, Judgement> {
+    let work = AssertUnwindSafe(|| {
+        lane.with_natives(query, natives, answer.ts_recv, |cx| judge(lane.source, cx, answer, batch))
+    });
     match std::panic::catch_unwind(work) {
         Ok(judged) => judged,
         Err(_) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::Credentials;
 use crate::handoff::{QuotaCell, Stop};
 use crate::http::{Client, Endpoint, Limits};
-use crate::model::{Judgement, Kind, Query, Symbol};
+use crate::model::{Judgement, Kind, Native, Query, Symbol};
 use crate::policy::{Backoff, Breaker, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
@@ -83,7 +83,8 @@ pub struct Lane {
     state_file: Option<PathBuf>,
     breakers: RefCell<Vec<Breaker>>,
     budget: RefCell<RetryBudget>,
-    turns: RefCell<BTreeMap<&'static str, Semaphore>>,
+    // A source has a handful of buckets.
+    turns: RefCell<Vec<(&'static str, Semaphore)>>,
     fetched: RefCell<BTreeMap<&'static str, Mono>>,
     /// One task at a time fetches prerequisites: what many queries need is asked once.
     pub(super) preparing: Semaphore,
@@ -137,9 +138,41 @@ impl Lane {
         act(&cx)
     }
 
+    /// The provider's name of each symbol in `query`.
+    ///
+    /// # Errors
+    /// When the source cannot express one of them.
+    pub(super) fn natives(&self, query: &Query) -> Result<Vec<Native>, Judgement> {
+        let state = self.state.borrow();
+        query.symbols.iter().map(|symbol| self.source.native(query.kind, symbol, &state)).collect()
+    }
+
+    /// Calls `act` with a context for `query` whose symbols have been translated: an answer is read by the names that
+    /// were asked for.
+    pub(super) fn with_natives<T>(
+        &self,
+        query: &Query,
+        natives: &mut Vec<Native>,
+        now: UnixNanos,
+        act: impl FnOnce(&Context<'_>) -> T,
+    ) -> T {
+        let state = self.state.borrow();
+        let (credentials, contact) = (&self.credentials, self.contact.as_str());
+        let cx = Context { query, natives: std::mem::take(natives), state: &state, credentials, contact, now };
+        let done = act(&cx);
+        *natives = cx.natives;
+        done
+    }
+
     /// Where waiters for a bucket's quota queue, so that none overtakes another.
     pub(super) fn turn(&self, bucket: &'static str) -> Semaphore {
-        self.turns.borrow_mut().entry(bucket).or_insert_with(|| Semaphore::new(1)).clone()
+        let mut turns = self.turns.borrow_mut();
+        if let Some((_, turn)) = turns.iter().find(|(known, _)| *known == bucket) {
+            return turn.clone();
+        }
+        let turn = Semaphore::new(1);
+        turns.push((bucket, turn.clone()));
+        turn
     }
 
     /// Refuses when the breaker of a base is open.
@@ -150,6 +183,7 @@ impl Lane {
     /// Takes a permit from the breaker of a base; it goes back when the guard is dropped.
     pub(super) fn permit(&self, base: usize, now: Now) -> Result<PermitGuard<'_>, Judgement> {
         let permit = self.breakers.borrow_mut()[base].acquire(now).map_err(refused_by_breaker)?;
+        self.meter.permitted();
         Ok(PermitGuard { lane: self, base, permit: Some(permit) })
     }
 
@@ -254,9 +288,9 @@ pub(super) struct PermitGuard<'a> {
 
 impl PermitGuard<'_> {
     /// Tells the breaker how the attempt ended.
-    pub(super) fn settle(mut self, outcome: Outcome) {
+    pub(super) fn settle(mut self, outcome: Outcome, now: Now) {
         let Some(permit) = self.permit.take() else { return };
-        let changed = self.lane.breakers.borrow_mut()[self.base].release(permit, outcome, Now::read());
+        let changed = self.lane.breakers.borrow_mut()[self.base].release(permit, outcome, now);
         if changed.is_some() {
             self.lane.tell(changed);
             self.lane.show_breaker();

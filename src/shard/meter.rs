@@ -8,17 +8,29 @@ use crate::metrics::{Attempt, Recorder, Refusal, Stage};
 use crate::model::{Judgement, Verdict};
 use crate::policy::BreakerState;
 
+/// How often a lane's requests have passed the stations of the path, each counted at its own station.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passed {
+    /// Exchanges begun.
+    pub attempts: u64,
+    /// Quota acquired.
+    pub quota_acquisitions: u64,
+    /// Permits taken from a breaker.
+    pub breaker_permits: u64,
+}
+
 /// The metrics of one lane.
 pub(super) struct Meter {
     recorder: Recorder,
     in_flight: Cell<u64>,
+    passed: Cell<Passed>,
     last_reason: Cell<&'static str>,
 }
 
 impl Meter {
     /// Writes through this recorder.
     pub(super) fn new(recorder: Recorder) -> Self {
-        Meter { recorder, in_flight: Cell::new(0), last_reason: Cell::new("") }
+        Meter { recorder, in_flight: Cell::new(0), passed: Cell::default(), last_reason: Cell::new("") }
     }
 
     /// A poll was due and begun.
@@ -49,8 +61,27 @@ impl Meter {
         self.recorder.stage(Stage::Admission, waited);
     }
 
+    /// The quota let a request pass.
+    pub(super) fn acquired(&self) {
+        let passed = self.passed.get();
+        self.passed.set(Passed { quota_acquisitions: passed.quota_acquisitions + 1, ..passed });
+    }
+
+    /// A breaker gave a permit.
+    pub(super) fn permitted(&self) {
+        let passed = self.passed.get();
+        self.passed.set(Passed { breaker_permits: passed.breaker_permits + 1, ..passed });
+    }
+
+    /// What has passed so far.
+    pub(super) fn passed(&self) -> Passed {
+        self.passed.get()
+    }
+
     /// An exchange begins; it is over when the guard is dropped.
     pub(super) fn begin(&self) -> InFlight<'_> {
+        let passed = self.passed.get();
+        self.passed.set(Passed { attempts: passed.attempts + 1, ..passed });
         self.in_flight.set(self.in_flight.get() + 1);
         self.recorder.in_flight(self.in_flight.get());
         InFlight(self)

@@ -4,6 +4,7 @@
 mod fetch;
 mod inbox;
 mod lane;
+mod load;
 mod meter;
 mod polls;
 mod prerequisites;
@@ -12,8 +13,9 @@ pub mod state;
 mod timetable;
 
 pub use fetch::Fetched;
-pub use inbox::{Command, FetchOrder, LoadOrder, LoadReport};
+pub use inbox::{Command, FetchOrder};
 pub use lane::LaneSpec;
+pub use load::{LoadOrder, LoadReport};
 pub use polls::PollSpec;
 pub use timetable::Timetable;
 

@@ -5,7 +5,7 @@ use crate::model::{Judgement, Query, Verdict};
 use crate::shard::fetch;
 use crate::shard::lane::Lane;
 use crate::source::Prerequisite;
-use crate::time::{Deadline, Mono};
+use crate::time::{Deadline, Mono, Now};
 
 /// Fetches what `query` needs and is not known or too old.
 ///
@@ -56,7 +56,7 @@ async fn fetch_one(
     // A prerequisite is not about the query's symbols, and they may not be expressible before it is known.
     let bare = Query { symbols: Vec::new(), ..query.clone() };
     let request = lane.with_context(&bare, |cx| lane.source.prerequisite_request(prerequisite.name, cx))?;
-    let sent = fetch::send(lane, &request, deadline).await?;
+    let sent = fetch::send(lane, &request, deadline, Now::read()).await?;
     let judged = match &sent.answer {
         Ok(answer) => {
             let mut state = lane.state.borrow_mut();
@@ -65,7 +65,7 @@ async fn fetch_one(
         Err(failure) => Err(fetch::no_answer(failure)),
     };
     let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });
-    sent.settle(lane, judged.as_ref().err());
+    sent.settle(lane, judged.as_ref().err(), Now::read());
     judged?;
     lane.note_fetched(prerequisite.name, Mono::now()).await;
     Ok(())

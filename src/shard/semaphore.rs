@@ -32,9 +32,8 @@ impl Semaphore {
     /// # Cancel safety
     /// A slot that was handed over as the future was dropped goes to the next waiter.
     pub async fn acquire(&self) -> Slot {
-        if self.0.free.get() > 0 {
-            self.0.free.set(self.0.free.get() - 1);
-            return Slot(Some(self.0.clone()));
+        if let Some(slot) = self.try_acquire() {
+            return slot;
         }
         let (hand, take) = oneshot::channel();
         self.0.waiters.borrow_mut().push_back(hand);
@@ -43,6 +42,13 @@ impl Semaphore {
             // The sender is only dropped together with the semaphore, which this future borrows.
             Err(oneshot::Canceled) => Slot(None),
         }
+    }
+
+    /// Takes a slot if one is free; those who wait are served first, as a slot that they can have is never free.
+    pub fn try_acquire(&self) -> Option<Slot> {
+        let free = self.0.free.get().checked_sub(1)?;
+        self.0.free.set(free);
+        Some(Slot(Some(self.0.clone())))
     }
 }
 
