@@ -293,10 +293,10 @@ fn check_replacements(id: &str) {
                 checked += 1;
                 let Ok(found) = records(source, &state, query, &body) else { continue };
                 names.sent = new.trim_matches('"').to_owned();
-                if let Err(why) = all_within(&found, &original, &names) {
-                    if !excused(id, node, &why) {
-                        failures.push(format!("{} {}: {} for {old}: {why}", target.label(), node.path, new));
-                    }
+                if let Err(why) = all_within(&found, &original, &names)
+                    && !excused(id, node, &why)
+                {
+                    failures.push(format!("{} {}: {} for {old}: {why}", target.label(), node.path, new));
                 }
             }
         }

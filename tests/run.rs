@@ -21,7 +21,7 @@ fn the_embedded_default_delivers_from_every_source() {
         }
     }
     let lines = folder.run(&["cat", "--data", "data"]).stdout;
-    let seqs: Vec<u64> = std::str::from_utf8(&lines).unwrap().lines().map(|line| seq(line)).collect();
+    let seqs: Vec<u64> = std::str::from_utf8(&lines).unwrap().lines().map(seq).collect();
     assert!(seqs.iter().copied().eq(1..=seqs.len() as u64), "the numbers have gaps or repeats");
     assert!(folder.run(&["verify", "--data", "data"]).status.success());
 }
