@@ -25,7 +25,7 @@ pub struct Fetch {
     /// Length of the bars.
     #[arg(long)]
     interval: Option<String>,
-    /// Rows at most.
+    /// Rows to ask the provider for at most.
     #[arg(long)]
     limit: Option<u32>,
     /// Time over all attempts.

@@ -23,16 +23,16 @@ use crate::time::Mono;
 /// it. No keys and no network are needed.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
-    /// TOML file; without one, the embedded default runs.
+    /// TOML file with sources, polls and sinks; without one, the embedded default runs.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder for everything that is written.
+    /// Folder for everything that is written: journal and state; `data` when nothing sets it.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Ends the run after this time: 10s, 5m.
+    /// Ends the run by itself after this time: 10s, 5m.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     run_for: Option<Duration>,
-    /// Writes the summary as JSON.
+    /// Writes the summary to this file, too, as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
     /// Time that requests in flight may take when the run ends.
