@@ -131,18 +131,21 @@ impl Cpus {
         Cpus { online, allowed: if usable.is_empty() { allowed } else { usable } }
     }
 
-    /// Why `cpu` cannot be used; `None` when it can.
-    pub fn refuse(&self, cpu: usize) -> Option<String> {
-        if self.allowed.contains(cpu) {
-            None
-        } else if self.online.contains(cpu) {
-            Some(format!(
-                "expected CPUs that this process may use ({}), found {cpu}, which is not allowed",
-                self.allowed
-            ))
-        } else {
-            Some(format!("expected CPUs of this host ({}), found {cpu}, which does not exist", self.online))
+    /// Why CPUs of `list` cannot be used; nothing when all can.
+    pub fn refuse(&self, list: &CpuList) -> Vec<String> {
+        let denied = CpuList::new(list.iter().filter(|cpu| self.online.contains(*cpu) && !self.allowed.contains(*cpu)));
+        let absent = CpuList::new(list.iter().filter(|cpu| !self.online.contains(*cpu)));
+        let mut refusals = Vec::new();
+        if !denied.is_empty() {
+            let allowed = &self.allowed;
+            let expected = format!("expected CPUs that this process may use ({allowed})");
+            refusals.push(format!("{expected}, found {denied}, which is not allowed"));
         }
+        if !absent.is_empty() {
+            refusals
+                .push(format!("expected CPUs of this host ({}), found {absent}, which does not exist", self.online));
+        }
+        refusals
     }
 }
 
@@ -240,9 +243,11 @@ mod tests {
     #[test]
     fn a_cpu_that_is_missing_differs_from_one_that_is_not_allowed() {
         let cpus = Cpus { online: "0-3".parse().unwrap(), allowed: "0-1".parse().unwrap() };
-        assert_eq!(cpus.refuse(1), None);
-        assert!(cpus.refuse(2).unwrap().contains("not allowed"));
-        assert!(cpus.refuse(4).unwrap().contains("does not exist"));
+        let refuse = |list: &str| cpus.refuse(&list.parse().unwrap());
+        assert!(refuse("1").is_empty());
+        assert!(refuse("2")[0].contains("not allowed"));
+        assert!(refuse("4")[0].contains("does not exist"));
+        assert_eq!(refuse("0-99").len(), 2);
         assert!(!Cpus::read().allowed.is_empty());
     }
 }

@@ -153,7 +153,7 @@ fn check_cores(settings: &Settings, cpus: &Cpus, problems: &mut Problems) {
             let message = format!("expected one CPU, found {list}");
             problems.push(Problem::new(key, settings.place(key), message));
         }
-        for refusal in list.iter().filter_map(|cpu| cpus.refuse(cpu)) {
+        for refusal in cpus.refuse(list) {
             problems.push(Problem::new(key, settings.place(key), refusal));
         }
     }

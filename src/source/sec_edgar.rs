@@ -53,6 +53,8 @@ impl Source for SecEdgar {
     }
 
     fn request(&self, cx: &Context<'_>) -> Result<Request, Judgement> {
+        // First of all: nothing can be asked without it, not even the map of tickers.
+        contact(cx)?;
         let native = cx.only_native()?;
         let cik = cik_of(native).ok_or_else(|| {
             Judgement::unservable(
@@ -315,6 +317,11 @@ fn address(cik: &str, accession: &str, document: &str) -> String {
 
 /// Names the contact, without which the provider refuses every request.
 fn declared(cx: &Context<'_>, request: Request) -> Result<Request, Judgement> {
+    Ok(request.header("user-agent", format!("tidegate {}", contact(cx)?)))
+}
+
+/// The contact address of the configuration.
+fn contact<'a>(cx: &Context<'a>) -> Result<&'a str, Judgement> {
     let contact = cx.contact.trim();
     let is_header = contact.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if contact.is_empty() || !is_header {
@@ -328,7 +335,7 @@ fn declared(cx: &Context<'_>, request: Request) -> Result<Request, Judgement> {
             )
         });
     }
-    Ok(request.header("user-agent", format!("tidegate {contact}")))
+    Ok(contact)
 }
 
 fn refusal(answer: &Answer) -> Judgement {
