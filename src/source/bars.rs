@@ -2,7 +2,7 @@
 //! intervals. Reads no bodies.
 
 use crate::model::{Bar, Data, Dec, Interval, Judgement, Native, Symbol};
-use crate::source::{Batch, Context};
+use crate::source::Batch;
 use crate::time::UnixNanos;
 use crate::wire::times;
 
@@ -34,9 +34,7 @@ impl Candle {
         interval: Option<Interval>,
         ts_recv: UnixNanos,
     ) {
-        let end = interval.and_then(|interval| times::bar_end(self.start, interval));
-        let closed = end.map(|end| end <= ts_recv);
-        let ts_event = end.filter(|end| *end <= ts_recv).unwrap_or(self.start);
+        let times::BarSpan { end, closed, ts_event } = times::bar_span(self.start, interval, None, ts_recv);
         let bar = Bar {
             interval,
             start: self.start,
@@ -53,11 +51,6 @@ impl Candle {
         };
         out.push(symbol, native, Some(ts_event), Data::Bar(Box::new(bar)));
     }
-}
-
-/// The query's only symbol and the provider's name for it; nothing when it names none or several.
-pub fn names(cx: &Context<'_>) -> (Option<Symbol>, Option<Native>) {
-    cx.only().map(|(symbol, native)| (symbol.clone(), native.clone())).unzip()
 }
 
 /// The provider's word for an interval, from its table.

@@ -262,7 +262,7 @@ fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), J
         if cx.query.range.zip(ts_event).is_some_and(|(range, at)| at < range.from || at >= range.to) {
             continue;
         }
-        let (symbol, native) = bars::names(cx);
+        let (symbol, native) = cx.names(None);
         let trade = Trade { id: row.tid.map(|id| id.0), price: row.price, size: row.amount, side, volume_unit: None };
         out.push(symbol, native, ts_event, Data::Trade(trade));
     }
@@ -340,7 +340,7 @@ fn decode_book(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Jud
         (None, Some(Int(secs))) => Some(times::secs("timestamp", secs)?),
         (None, None) => None,
     };
-    let (symbol, native) = bars::names(cx);
+    let (symbol, native) = cx.names(None);
     let book = Book { bids: book.bids, asks: book.asks, sequence: None, volume_unit: None };
     out.push(symbol, native, ts_event, Data::Book(Box::new(book)));
     Ok(())
@@ -348,7 +348,7 @@ fn decode_book(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Jud
 
 /// The names of an answer about `pair`, or about the query's instrument when the body names none.
 fn names(cx: &Context<'_>, pair: Option<&str>) -> (Option<Symbol>, Option<Native>) {
-    let Some(pair) = pair else { return bars::names(cx) };
+    let Some(pair) = pair else { return cx.names(None) };
     let symbol = cx.symbol_of(&url_name(pair)).or_else(|| split(pair));
     (symbol, Some(Native::new(pair)))
 }

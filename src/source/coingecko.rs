@@ -329,7 +329,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
             volume: None,
             quote_volume: None,
         };
-        candle.push(out, bars::names(cx), Some(interval), answer.ts_recv);
+        candle.push(out, cx.names(None), Some(interval), answer.ts_recv);
     }
     Ok(())
 }

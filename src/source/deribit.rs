@@ -380,7 +380,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
             volume: at(&chart.volume, row),
             quote_volume: at(&chart.cost, row),
         };
-        candle.push(out, bars::names(cx), cx.query.interval, answer.ts_recv);
+        candle.push(out, cx.names(None), cx.query.interval, answer.ts_recv);
     }
     Ok(())
 }
@@ -414,7 +414,7 @@ fn decode_book(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
 fn names(cx: &Context<'_>, native: Option<&str>) -> (Option<Symbol>, Option<Native>) {
     match native {
         Some(native) => (cx.symbol_of(native).or_else(|| symbol_of(native)), Some(Native::new(native))),
-        None => bars::names(cx),
+        None => cx.names(None),
     }
 }
 

@@ -8,8 +8,9 @@ use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 
 use crate::model::{
-    Bar, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, News, SourceId, Symbol, Ticker, TimeRange, Verdict,
+    Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, News, SourceId, Symbol, Ticker, TimeRange, Verdict,
 };
+use crate::source::bars::Candle;
 use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
@@ -191,24 +192,9 @@ fn decode_candles(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
             continue;
         };
         let start = times::secs("t", start.0)?;
-        let end = cx.query.interval.and_then(|interval| times::bar_end(start, interval));
-        let closed = end.map(|end| end <= answer.ts_recv);
-        let bar = Bar {
-            interval: cx.query.interval,
-            start,
-            end,
-            open,
-            high,
-            low,
-            close,
-            volume: volume.and_then(|rows| rows[at]),
-            quote_volume: None,
-            trades: None,
-            closed,
-            volume_unit: None,
-        };
-        let ts_event = if closed == Some(true) { end } else { Some(start) };
-        out.push(symbol.clone(), native.clone(), ts_event, Data::Bar(Box::new(bar)));
+        let volume = volume.and_then(|rows| rows[at]);
+        let candle = Candle { start, open, high, low, close, volume, quote_volume: None };
+        candle.push(out, (symbol.clone(), native.clone()), cx.query.interval, answer.ts_recv);
     }
     Ok(())
 }

@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::model::{
-    Bar, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, News, SourceId, Symbol, Ticker, TimeRange, Verdict,
+    Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, News, SourceId, Symbol, Ticker, TimeRange, Verdict,
 };
+use crate::source::bars::Candle;
 use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
@@ -213,26 +214,9 @@ fn push_bars(
         };
         let zone = if row.date.len() == DATE_BYTES { &TimeZone::UTC } else { &new_york };
         let start = times::local("date", &row.date, zone)?;
-        let interval = cx.query.interval;
-        let end = interval.and_then(|interval| times::bar_end(start, interval));
-        let closed = end.map(|end| end <= answer.ts_recv);
-        let bar = Bar {
-            interval,
-            start,
-            end,
-            open,
-            high,
-            low,
-            close,
-            volume: row.volume,
-            quote_volume: None,
-            trades: None,
-            closed,
-            volume_unit: None,
-        };
-        let (symbol, native) = names(cx, row.symbol.as_deref().or(outer), equity);
-        let ts_event = if closed == Some(true) { end } else { Some(start) };
-        out.push(symbol, native, ts_event, Data::Bar(Box::new(bar)));
+        let names = names(cx, row.symbol.as_deref().or(outer), equity);
+        let candle = Candle { start, open, high, low, close, volume: row.volume, quote_volume: None };
+        candle.push(out, names, cx.query.interval, answer.ts_recv);
     }
     Ok(())
 }

@@ -224,7 +224,7 @@ fn decode_tickers(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), 
     for row in &tickers.rows {
         let (symbol, native) = match &row.symbol {
             Some(name) => (cx.symbol_of(&name.to_lowercase()), Some(Native::new(name))),
-            None => bars::names(cx),
+            None => cx.names(None),
         };
         // Which of the two currencies is the base, only the symbol tells.
         let sides = symbol.as_ref().map(|symbol| Symbol::new(symbol.as_str().trim_end_matches(".PERP")));
@@ -294,7 +294,7 @@ fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<Optio
             Some("sell") => Some(Side::Sell),
             _ => None,
         };
-        let (symbol, native) = bars::names(cx);
+        let (symbol, native) = cx.names(None);
         let trade = Trade { id: row.tid.map(|id| id.0), price: row.price, size: row.amount, side, volume_unit: None };
         out.push(symbol, native, ts_event, Data::Trade(trade));
     }
@@ -328,7 +328,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
             volume: row.volume,
             quote_volume: None,
         };
-        candle.push(out, bars::names(cx), cx.query.interval, answer.ts_recv);
+        candle.push(out, cx.names(None), cx.query.interval, answer.ts_recv);
     }
     Ok(())
 }
@@ -349,7 +349,7 @@ struct BookBody {
 fn decode_book(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Judgement> {
     let book: BookBody = fields::read_mixed(body)?;
     let side = |rows: Vec<LevelRow>| rows.into_iter().map(|row| Level(row.price, row.amount)).collect();
-    let (symbol, native) = bars::names(cx);
+    let (symbol, native) = cx.names(None);
     let book = Book { bids: side(book.bids), asks: side(book.asks), sequence: None, volume_unit: None };
     out.push(symbol, native, None, Data::Book(Box::new(book)));
     Ok(())

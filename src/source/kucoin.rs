@@ -309,7 +309,7 @@ fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(
     for row in trades.rows {
         let id = row.trade_id.or(row.sequence).map(|id| id.0);
         let trade = Trade { id, price: row.price, size: row.size, side: row.side, volume_unit: None };
-        let (symbol, native) = bars::names(cx);
+        let (symbol, native) = cx.names(None);
         out.push(symbol, native, row.time.map(|ns| UnixNanos::from_nanos(ns.0)), Data::Trade(trade));
     }
     Ok(())
@@ -342,7 +342,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
             volume: row.volume,
             quote_volume: row.turnover,
         };
-        candle.push(out, bars::names(cx), cx.query.interval, answer.ts_recv);
+        candle.push(out, cx.names(None), cx.query.interval, answer.ts_recv);
     }
     // Newest first: the next page ends where this one starts.
     let oldest = rows.last().map(|row| row.time.0);
@@ -370,7 +370,7 @@ fn decode_book(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
         .map(|sequence| u64::try_from(sequence.0))
         .transpose()
         .map_err(|_| Judgement::malformed("sequence: expected a natural number, found a negative one"))?;
-    let (symbol, native) = bars::names(cx);
+    let (symbol, native) = cx.names(None);
     let book = Book { bids: data.bids, asks: data.asks, sequence, volume_unit: None };
     out.push(symbol, native, ts_event, Data::Book(Box::new(book)));
     Ok(())
@@ -378,7 +378,7 @@ fn decode_book(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
 
 /// The names of a row about `native`, or about the query's instrument when the row names none.
 fn names(cx: &Context<'_>, native: Option<&str>) -> (Option<Symbol>, Option<Native>) {
-    let Some(native) = native else { return bars::names(cx) };
+    let Some(native) = native else { return cx.names(None) };
     // The list first: a renamed base stands in the name still.
     let symbol = cx.symbol_of(native).or_else(|| {
         let (base, quote) = native.split_once('-')?;

@@ -10,9 +10,8 @@ use compact_str::CompactString;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use crate::model::{
-    Bar, Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, SourceId, Symbol, Ticker, Verdict,
-};
+use crate::model::{Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, SourceId, Symbol, Ticker, Verdict};
+use crate::source::bars::Candle;
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
@@ -239,24 +238,16 @@ fn decode_bars(
             return Err(Judgement::malformed("meta.exchange_timezone: expected a time zone, found none"));
         }
         let start = times::local("values.datetime", &row.datetime, if is_date { &zone } else { &clock })?;
-        let end = interval.and_then(|interval| times::bar_end(start, interval));
-        let closed = end.map(|end| end <= answer.ts_recv);
-        let bar = Bar {
-            interval,
+        let candle = Candle {
             start,
-            end,
             open: row.open,
             high: row.high,
             low: row.low,
             close: row.close,
             volume: row.volume,
             quote_volume: None,
-            trades: None,
-            closed,
-            volume_unit: None,
         };
-        let ts_event = end.filter(|_| closed == Some(true)).unwrap_or(start);
-        out.push(symbol.clone(), native.clone(), Some(ts_event), Data::Bar(Box::new(bar)));
+        candle.push(out, (symbol.clone(), native.clone()), interval, answer.ts_recv);
         oldest = Some(times::stamp(start.saturating_sub(Duration::from_secs(1)), STAMP));
     }
     // Newest first: a full page of a span goes on before its last row.
