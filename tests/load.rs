@@ -56,3 +56,53 @@ fn check(name: &str, flags: &[&str]) {
     sim.stop().unwrap();
     let _ = std::fs::remove_dir_all(&folder);
 }
+
+#[test]
+fn every_source_of_a_configuration_takes_its_share_of_the_rate() {
+    preflight(3).unwrap();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let sim =
+        Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: true, recordings: None }).unwrap();
+    let folder = std::env::temp_dir().join(format!("tidegate-load-{}-all", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("sim.toml"), sim.toml(None, None).unwrap()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.current_dir(&folder).env_clear();
+    command
+        .args(["load", "--config", "sim.toml", "--rate", "240", "--for", "1s", "--data", "kept", "--json", "r.json"]);
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.join("r.json")).unwrap()).unwrap();
+    let of = |key: &str| report["load"][key].as_u64().unwrap();
+    assert_eq!(of("succeeded") + of("failed") + of("missed_starts"), 240, "{report}");
+    assert_eq!(of("failed"), 0, "{report}");
+    let sources = report["sources"].as_object().unwrap();
+    assert_eq!(sources.len(), 24, "{report}");
+    for (source, row) in sources {
+        // Ten starts each; some sources fetch prerequisites besides.
+        assert!(row["requests"].as_u64().is_some_and(|requests| requests > 0), "{source}: {row}");
+    }
+    assert!(folder.join("kept/journal").is_dir(), "the journal is written where --data says");
+    sim.stop().unwrap();
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn a_provider_is_never_put_under_load() {
+    let folder = std::env::temp_dir().join(format!("tidegate-load-{}-provider", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(
+        folder.join("live.toml"),
+        "[sources.binance]\n[[sources.binance.polls]]\nkind = \"ticker\"\nsymbols = [\"BTC-USDT\"]\n",
+    )
+    .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.current_dir(&folder).env_clear().args(["load", "--config", "live.toml", "--for", "1s"]);
+    let ran = command.output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert!(
+        !ran.status.success() && told.contains("sources.binance") && told.contains("found the provider's"),
+        "{told}"
+    );
+    let _ = std::fs::remove_dir_all(&folder);
+}

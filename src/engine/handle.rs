@@ -147,8 +147,17 @@ impl Engine {
         })
     }
 
-    /// Drives load on every shard that owns the source; one report per shard.
-    pub(crate) fn load(&self, source: &str, order: impl Fn(usize, usize) -> LoadPart) -> Pending<Vec<LoadReport>> {
+    /// How many shards there are; their threads are named `shard-0` and on.
+    pub(crate) fn shard_count(&self) -> usize {
+        self.0.mailboxes.len()
+    }
+
+    /// Drives load on every shard that owns the source; one report per shard, with its number.
+    pub(crate) fn load(
+        &self,
+        source: &str,
+        order: impl Fn(usize, usize) -> LoadPart,
+    ) -> Pending<Vec<(usize, LoadReport)>> {
         let mut replies = Vec::new();
         if let Ok((id, owners)) = self.owners(source) {
             for (index, shard) in owners.iter().enumerate() {
@@ -159,17 +168,18 @@ impl Engine {
                     query: part.query,
                     in_flight: part.in_flight,
                     interval: part.interval,
+                    phase: part.phase,
                     run_for: part.run_for,
                     reply: answer,
                 };
                 let _ = self.0.mailboxes[*shard].send(Command::Load(load));
-                replies.push(reply);
+                replies.push((*shard, reply));
             }
         }
         Pending::new(async move {
             let mut reports = Vec::new();
-            for reply in replies {
-                reports.extend(reply.await);
+            for (shard, reply) in replies {
+                reports.extend(reply.await.map(|report| (shard, report)));
             }
             reports
         })
@@ -244,6 +254,7 @@ pub(crate) struct LoadPart {
     pub query: Query,
     pub in_flight: usize,
     pub interval: Option<Duration>,
+    pub phase: Duration,
     pub run_for: Duration,
 }
 

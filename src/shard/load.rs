@@ -22,8 +22,10 @@ pub struct LoadOrder {
     pub query: Query,
     /// Requests in flight of this shard: a closed loop of so many.
     pub in_flight: usize,
-    /// Time between two intended starts of this shard: an open loop; latency counts from the intended start.
+    /// Time between two intended starts of this part: an open loop; latency counts from the intended start.
     pub interval: Option<Duration>,
+    /// How long after the begin the first of them is, so that the parts of a run do not start in step.
+    pub phase: Duration,
     /// How long.
     pub run_for: Duration,
     /// Where the report goes.
@@ -47,8 +49,6 @@ pub struct LoadReport {
     pub body_bytes: u64,
     /// Starts that were due before the end and found nothing in flight free to take them.
     pub missed: u64,
-    /// CPU time of the shard's thread over the run.
-    pub cpu: Duration,
     /// How long the run took.
     pub elapsed: Duration,
     /// Latencies of all fetches, in nanoseconds; `None` when the run did not begin.
@@ -60,14 +60,13 @@ pub struct LoadReport {
 /// Drives the whole request path in a closed or open loop. The records are published like any other.
 pub(super) async fn load(lane: Rc<Lane>, order: LoadOrder, publisher: Rc<Publisher>) {
     let start = Mono::now();
-    let cpu = runtime::thread_cpu_time();
     let before = lane.meter.passed();
     let in_flight = order.in_flight.max(1);
     let run = Rc::new(Run {
         lane: lane.clone(),
         publisher,
         query: order.query,
-        start,
+        start: start + order.phase,
         end: start + order.run_for,
         interval: order.interval,
         starts: Cell::new(0),
@@ -82,7 +81,6 @@ pub(super) async fn load(lane: Rc<Lane>, order: LoadOrder, publisher: Rc<Publish
     report.attempts = after.attempts - before.attempts;
     report.quota_acquisitions = after.quota_acquisitions - before.quota_acquisitions;
     report.breaker_permits = after.breaker_permits - before.breaker_permits;
-    report.cpu = runtime::thread_cpu_time().saturating_sub(cpu);
     report.elapsed = Mono::now().since(start);
     report.missed = run.missed();
     let _ = order.reply.send(report);
