@@ -170,6 +170,7 @@ impl Engine {
                     interval: part.interval,
                     phase: part.phase,
                     run_for: part.run_for,
+                    warm_up: part.warm_up,
                     reply: answer,
                 };
                 let _ = self.0.mailboxes[*shard].send(Command::Load(load));
@@ -256,6 +257,7 @@ pub(crate) struct LoadPart {
     pub interval: Option<Duration>,
     pub phase: Duration,
     pub run_for: Duration,
+    pub warm_up: Duration,
 }
 
 /// A result that is on its way. A future for any executor; [`Pending::wait`] for plain threads. The work has begun

@@ -28,6 +28,8 @@ pub struct LoadOrder {
     pub phase: Duration,
     /// How long.
     pub run_for: Duration,
+    /// Fetches that start so early count, but their latency does not: connections are being opened.
+    pub warm_up: Duration,
     /// Where the report goes.
     pub reply: ReplyTo<LoadReport>,
 }
@@ -51,8 +53,9 @@ pub struct LoadReport {
     pub missed: u64,
     /// How long the run took.
     pub elapsed: Duration,
-    /// Latencies of all fetches, in nanoseconds; `None` when the run did not begin.
-    pub latencies: Option<Histogram<u64>>,
+    /// Latencies of all fetches after the warm-up, in nanoseconds, by third of that time, so that a drift can be seen;
+    /// `None` when the run did not begin.
+    pub latencies: [Option<Histogram<u64>>; 3],
     /// Latencies of the fetches that succeeded without their waits for the first byte, in nanoseconds.
     pub added: Option<Histogram<u64>>,
 }
@@ -67,10 +70,15 @@ pub(super) async fn load(lane: Rc<Lane>, order: LoadOrder, publisher: Rc<Publish
         publisher,
         query: order.query,
         start: start + order.phase,
+        counted: start + order.warm_up.min(order.run_for),
         end: start + order.run_for,
         interval: order.interval,
         starts: Cell::new(0),
-        report: RefCell::new(LoadReport { latencies: histogram(), added: histogram(), ..LoadReport::default() }),
+        report: RefCell::new(LoadReport {
+            latencies: std::array::from_fn(|_| histogram()),
+            added: histogram(),
+            ..LoadReport::default()
+        }),
     });
     let loops: Vec<_> = (0..in_flight).map(|_| runtime::spawn(one_loop(run.clone()))).collect();
     for one in loops {
@@ -92,6 +100,8 @@ struct Run {
     publisher: Rc<Publisher>,
     query: Query,
     start: Mono,
+    /// From when on latencies count.
+    counted: Mono,
     end: Mono,
     interval: Option<Duration>,
     /// Starts that an open loop has given out.
@@ -120,6 +130,20 @@ impl Run {
         Some(intended)
     }
 
+    /// Counts a fetch's latency, from its intended start on, unless it belongs to the warm-up.
+    fn record(&self, intended: Mono, whole: Duration, waited: Option<Duration>) {
+        if intended < self.counted {
+            return;
+        }
+        let third = self.end.since(self.counted).as_nanos().div_ceil(3).max(1);
+        let index = usize::try_from(intended.since(self.counted).as_nanos() / third).unwrap_or(2).min(2);
+        let mut report = self.report.borrow_mut();
+        record(&mut report.latencies[index], whole);
+        if let Some(waited) = waited {
+            record(&mut report.added, whole.saturating_sub(waited));
+        }
+    }
+
     /// How many starts of an open loop were due and never given out.
     fn missed(&self) -> u64 {
         let Some(interval) = self.interval else { return 0 };
@@ -142,9 +166,8 @@ async fn one_loop(run: Rc<Run>) {
                     let mut report = run.report.borrow_mut();
                     report.succeeded += 1;
                     report.body_bytes += fetched.body_bytes as u64;
-                    record(&mut report.latencies, whole);
-                    record(&mut report.added, whole.saturating_sub(fetched.first_byte));
                 }
+                run.record(intended, whole, Some(fetched.first_byte));
                 lane.meter.succeeded(lane.source.spec().id.as_str());
                 if run.publisher.publish(&mut fetched.records).await.is_err() {
                     return;
@@ -152,11 +175,8 @@ async fn one_loop(run: Rc<Run>) {
                 lane.meter.published(Mono::now().since(done));
             }
             Err(judgement) => {
-                {
-                    let mut report = run.report.borrow_mut();
-                    report.failed += 1;
-                    record(&mut report.latencies, whole);
-                }
+                run.report.borrow_mut().failed += 1;
+                run.record(intended, whole, None);
                 lane.meter.failed(lane.source.spec().id.as_str(), &judgement);
                 if judgement.local {
                     // A refusal that costs no time would spin the core until the run's end.

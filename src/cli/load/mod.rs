@@ -57,6 +57,9 @@ pub struct Load {
     /// How long: 10s, 5m.
     #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "10s")]
     run_for: Duration,
+    /// Time at the start whose latencies do not count, while connections are opened.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    warm_up: Duration,
     /// CPUs of the shards.
     #[arg(long, value_name = "CPUS")]
     shards: Option<CpuList>,
@@ -88,6 +91,9 @@ impl Load {
     pub(super) fn run(&self) -> Result<Done, Failure> {
         if self.http.as_deref() == Some("1") && self.h2_connections.is_some() {
             return Err(usage("--h2-connections: expected no --http 1 beside it"));
+        }
+        if self.warm_up >= self.run_for {
+            return Err(usage("--warm-up: expected less time than --for, found no time left to measure"));
         }
         let environment = Environment::process()?;
         let loaded = self.loader(&environment).load();
@@ -124,8 +130,9 @@ impl Load {
         let memory = runtime::resident_bytes().unwrap_or_default();
         let finish = engine.shutdown(GRACE).wait()??;
         let elapsed = reports.iter().map(|(_, report)| report.elapsed).max().unwrap_or_default();
-        let summary = Summary::of(&engine.metrics(), &finish, &aims, elapsed);
-        let report = Report::of(summary, &reports, &cpu, memory);
+        let snapshot = engine.metrics();
+        let summary = Summary::of(&snapshot, &finish, &aims, elapsed);
+        let report = Report::of(summary, &reports, &cpu, snapshot.total.connections, memory);
         if let Some((path, mut file)) = json {
             let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
             let written = file.write_all(&text).and_then(|()| file.write_all(b"\n"));
@@ -212,7 +219,14 @@ impl Load {
         let interval = self.rate.map(|rate| Duration::from_secs_f64(of as f64 / f64::from(rate)));
         // Parts start one after the other within an interval, as the requests of one whole would.
         let phase = interval.map(|interval| interval.mul_f64(nth as f64 / of as f64)).unwrap_or_default();
-        LoadPart { query: target.query.clone(), in_flight, interval, phase, run_for: self.run_for }
+        LoadPart {
+            query: target.query.clone(),
+            in_flight,
+            interval,
+            phase,
+            run_for: self.run_for,
+            warm_up: self.warm_up,
+        }
     }
 }
 

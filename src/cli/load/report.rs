@@ -34,7 +34,11 @@ struct LoadTotals {
     sink_cpu_us_per_request: f64,
     sink_cpu_share: f64,
     latency: Spread,
+    /// The same by third of the time, so that a drift can be seen.
+    latency_by_third: Vec<Spread>,
     added_latency: Spread,
+    /// Connections opened over the run.
+    connections: u64,
     resident_bytes: u64,
     resident_bytes_max: u64,
 }
@@ -45,6 +49,7 @@ struct Spread {
     mean_us: f64,
     p50_us: f64,
     p90_us: f64,
+    p95_us: f64,
     p99_us: f64,
     p999_us: f64,
     max_us: f64,
@@ -57,6 +62,7 @@ impl Report {
         summary: Summary,
         reports: &[(usize, LoadReport)],
         cpu: &[Duration],
+        connections: u64,
         (resident, most): (u64, u64),
     ) -> Report {
         let sum = |of: fn(&LoadReport) -> u64| reports.iter().map(|(_, report)| of(report)).sum::<u64>();
@@ -82,8 +88,12 @@ impl Report {
             shard_cpu_share: shards.iter().map(share).collect(),
             sink_cpu_us_per_request: per(sink, attempts),
             sink_cpu_share: share(&sink),
-            latency: Spread::of(reports.iter().filter_map(|(_, report)| report.latencies.as_ref())),
+            latency: Spread::of(reports.iter().flat_map(|(_, report)| report.latencies.iter().flatten())),
+            latency_by_third: (0..3)
+                .map(|third| Spread::of(reports.iter().filter_map(|(_, report)| report.latencies[third].as_ref())))
+                .collect(),
             added_latency: Spread::of(reports.iter().filter_map(|(_, report)| report.added.as_ref())),
+            connections,
             resident_bytes: resident,
             resident_bytes_max: most,
         };
@@ -114,8 +124,14 @@ impl Report {
         for (name, spread) in [("latency us  ", &load.latency), ("added us    ", &load.added_latency)] {
             writeln!(
                 out,
-                "{name}         mean {:.0}  p50 {:.0}  p90 {:.0}  p99 {:.0}  p99.9 {:.0}  max {:.0}",
-                spread.mean_us, spread.p50_us, spread.p90_us, spread.p99_us, spread.p999_us, spread.max_us
+                "{name}         mean {:.0}  p50 {:.0}  p90 {:.0}  p95 {:.0}  p99 {:.0}  p99.9 {:.0}  max {:.0}",
+                spread.mean_us,
+                spread.p50_us,
+                spread.p90_us,
+                spread.p95_us,
+                spread.p99_us,
+                spread.p999_us,
+                spread.max_us
             )?;
         }
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -145,6 +161,7 @@ impl Spread {
             mean_us: micros(whole.as_ref().map_or(0.0, Histogram::mean)),
             p50_us: at(0.5),
             p90_us: at(0.9),
+            p95_us: at(0.95),
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: micros(whole.as_ref().map_or(0, Histogram::max) as f64),
