@@ -13,8 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use tidegate::config::HttpVersion;
 use tidegate::http::{
-    Client, ClientSettings, Endpoint, Failure, HttpVersion, Limits, Protocol, ResolverHandle, Timings, TlsContext,
+    Client, ClientSettings, Endpoint, Failure, Limits, Protocol, ResolverHandle, Timings, TlsContext,
 };
 use tidegate::runtime::{Placement, launch, sleep, spawn};
 use tidegate::time::{Deadline, Mono};

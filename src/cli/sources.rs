@@ -10,7 +10,7 @@ use crate::cli::{Done, Failure};
 use crate::config::{Environment, Problems};
 use crate::error::Error;
 use crate::model::{Interval, Kind};
-use crate::source::{Evidence, KeyUse, QuotaScope, SOURCES, Source, Tier, Window, WindowShape};
+use crate::source::{Evidence, KeyUse, QuotaScope, SOURCES, Source, Tier, WindowShape, WindowSpec};
 
 /// List the sources: kinds, quotas, and whether the keys are set.
 #[derive(Args, Debug)]
@@ -127,7 +127,7 @@ fn row(source: &'static dyn Source, environment: &Environment, problems: &mut Pr
 }
 
 fn tier_row(tier: &Tier) -> TierRow {
-    let window = |window: &Window| WindowRow {
+    let window = |window: &WindowSpec| WindowRow {
         bucket: window.bucket,
         limit: window.limit,
         per_ms: (window.shape != WindowShape::Concurrency).then_some(window.per.as_millis() as u64),

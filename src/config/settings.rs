@@ -181,15 +181,15 @@ pub enum LogFormat {
     Text,
 }
 
-/// Which HTTP version to speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which HTTP versions a server may be spoken to with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HttpVersion {
-    /// What ALPN gives.
+    /// HTTP/2 where TLS negotiates it, HTTP/1.1 otherwise.
     #[default]
     Auto,
-    /// HTTP/1.1.
+    /// HTTP/1.1 alone.
     One,
-    /// HTTP/2.
+    /// HTTP/2 alone; over plain TCP by prior knowledge.
     Two,
 }
 

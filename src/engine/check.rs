@@ -10,7 +10,9 @@ use crate::config::{
 };
 use crate::engine::plan::is_loopback;
 use crate::model::{Interval, Kind, Query, Symbol};
-use crate::source::{Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, Window, WindowShape, planner};
+use crate::source::{
+    Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape, WindowSpec, planner,
+};
 use crate::time::UnixNanos;
 
 /// Settings that passed, with what they stand for.
@@ -47,7 +49,7 @@ pub struct CheckedSource {
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
     /// The window.
-    pub window: Window,
+    pub window: WindowSpec,
     /// Weight per window, on average.
     pub need: f64,
     /// Weight that may be used: the limit less the margin.

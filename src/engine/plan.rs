@@ -9,11 +9,10 @@ use crate::engine::check::{Checked, CheckedPoll, CheckedSource};
 use crate::engine::keep;
 use crate::error::Result;
 use crate::handoff::{QuotaCell, QuotaSettings};
-use crate::http::{Endpoint, HttpVersion, Limits};
+use crate::http::{Endpoint, Limits};
 use crate::model::{SourceId, Symbol};
-use crate::policy::{Backoff, BreakerSpec, BudgetSpec, WindowShape, WindowSpec};
+use crate::policy::{Backoff, BreakerSpec, BudgetSpec, WindowSpec};
 use crate::shard::{LaneSpec, PollSpec, Timetable};
-use crate::source;
 
 /// What differs between an engine with providers and one that is embedded, a test, or a one-off fetch.
 #[derive(Clone, Debug, Default)]
@@ -132,12 +131,8 @@ fn lane(
 
 fn endpoint(entry: &CheckedSource, url: &str) -> Result<Endpoint> {
     let settings = &entry.settings;
-    let version = match settings.http_version {
-        crate::config::HttpVersion::Auto => HttpVersion::Auto,
-        crate::config::HttpVersion::One => HttpVersion::One,
-        crate::config::HttpVersion::Two => HttpVersion::Two,
-    };
-    let mut endpoint = Endpoint::parse(url)?.http_version(version).local_addresses(settings.local_addresses.clone());
+    let mut endpoint =
+        Endpoint::parse(url)?.http_version(settings.http_version).local_addresses(settings.local_addresses.clone());
     if let Some(proxy) = &settings.proxy {
         endpoint = endpoint.proxy(&proxy.url())?;
     }
@@ -146,16 +141,11 @@ fn endpoint(entry: &CheckedSource, url: &str) -> Result<Endpoint> {
 
 /// One cell for all shards of a source.
 fn quota(entry: &CheckedSource, options: &PlanOptions) -> QuotaCell {
-    let windows = entry.tier.windows.iter().map(|window| WindowSpec {
-        bucket: window.bucket,
-        limit: if options.unlimited { u32::MAX / 2 } else { window.limit },
-        per: window.per,
-        shape: match window.shape {
-            source::WindowShape::Concurrency => WindowShape::Concurrency,
-            source::WindowShape::Fixed => WindowShape::Fixed,
-            source::WindowShape::Rolling => WindowShape::Rolling,
-        },
-    });
+    let windows = entry
+        .tier
+        .windows
+        .iter()
+        .map(|window| WindowSpec { limit: if options.unlimited { u32::MAX / 2 } else { window.limit }, ..*window });
     let margin = 1.0 - entry.settings.quota_margin;
     QuotaCell::new(windows.collect(), QuotaSettings { margin, ..QuotaSettings::default() })
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 
+use crate::config::HttpVersion;
 use crate::http::alarm::{Alarm, Alarms};
-use crate::http::endpoint::{HttpVersion, PoolKey, Proxy};
+use crate::http::endpoint::{PoolKey, Proxy};
 use crate::http::failure::{self, Failure, Phase};
 use crate::http::io::{Stream, adopt};
 use crate::http::limits::{Limits, Protocol, Timings};

@@ -10,20 +10,8 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 
-use crate::config::Secret;
+use crate::config::{HttpVersion, Secret};
 use crate::error::{Error, Result};
-
-/// Which HTTP versions an endpoint may be spoken to with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum HttpVersion {
-    /// HTTP/2 where TLS negotiates it, HTTP/1.1 otherwise.
-    #[default]
-    Auto,
-    /// HTTP/1.1 alone.
-    One,
-    /// HTTP/2 alone; over plain TCP by prior knowledge.
-    Two,
-}
 
 /// What makes two connections interchangeable: this list is closed. Two endpoints with equal keys share connections.
 /// Trust (roots, own certificate authority) is not in it, because one client has one trust.

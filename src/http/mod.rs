@@ -21,7 +21,7 @@ mod tls;
 mod validators;
 
 pub use client::{Client, ClientSettings, PoolStats};
-pub use endpoint::{Endpoint, HttpVersion, PoolKey};
+pub use endpoint::{Endpoint, PoolKey};
 pub use failure::{Failure, Phase, REASONS};
 pub use limits::{Limits, Protocol, Timings};
 pub use resolver::{DnsSettings, ResolverHandle};

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
+use crate::config::HttpVersion;
 use crate::http::alarm::Alarm;
 use crate::http::client::PoolStats;
-use crate::http::endpoint::{Endpoint, HttpVersion, PoolKey};
+use crate::http::endpoint::{Endpoint, PoolKey};
 use crate::http::h1::H1;
 use crate::http::h2::{H2, Place};
 use crate::http::io::return_free_memory;

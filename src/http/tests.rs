@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::{Barrier, mpsc};
 use std::time::Duration;
 
+use crate::config::HttpVersion;
 use crate::http::*;
 use crate::runtime::{Placement, launch, sleep, spawn};
 use crate::time::{Deadline, Mono};

@@ -11,8 +11,8 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
+use crate::config::HttpVersion;
 use crate::error::{Error, Result};
-use crate::http::endpoint::HttpVersion;
 use crate::http::failure::{self, Failure, Phase};
 
 /// Trust and settings for TLS; cheap to clone, usable from any thread.

@@ -13,7 +13,7 @@ use super::sliding::Sliding;
 use crate::time::{Mono, Now, UnixNanos};
 
 /// One limit of a provider: so much weight per so much time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSpec {
     /// The bucket it counts; `""` counts every request to the provider.
     pub bucket: &'static str,
@@ -465,7 +465,7 @@ mod tests {
     fn the_margin_is_kept_back() {
         let spec = WindowSpec { bucket: "", limit: 1_000, per: MINUTE, shape: WindowShape::Fixed };
         let mut word = 0;
-        assert_eq!(drain(&Window::new(spec.clone(), 0.9), &mut word, at(0, 0)), 900);
+        assert_eq!(drain(&Window::new(spec, 0.9), &mut word, at(0, 0)), 900);
         assert_eq!(Window::new(spec, 0.0).limit(), 1);
     }
 

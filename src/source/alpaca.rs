@@ -15,7 +15,7 @@ use crate::source::alpaca::body::{BarRow, ErrorBody, NewsPage, Page, QuoteRow, S
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status, tickers,
+    State, Tier, WindowShape, WindowSpec, by_status, tickers,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::Pairs;
@@ -366,10 +366,13 @@ static SPEC: Spec = Spec {
         },
     ],
     tiers: &[
-        Tier { name: "free", windows: &[Window { bucket: "", limit: 200, per: MINUTE, shape: WindowShape::Rolling }] },
+        Tier {
+            name: "free",
+            windows: &[WindowSpec { bucket: "", limit: 200, per: MINUTE, shape: WindowShape::Rolling }],
+        },
         Tier {
             name: "plus",
-            windows: &[Window { bucket: "", limit: 10_000, per: MINUTE, shape: WindowShape::Rolling }],
+            windows: &[WindowSpec { bucket: "", limit: 10_000, per: MINUTE, shape: WindowShape::Rolling }],
         },
     ],
     scope: QuotaScope::Key,

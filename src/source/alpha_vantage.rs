@@ -14,7 +14,7 @@ use crate::source::listing::{self, names};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    Window, WindowShape, by_status,
+    WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, times};
@@ -309,7 +309,8 @@ fn until_reset(answer: &Answer) -> Duration {
 const KEY: &str = "ALPHA_VANTAGE_API_KEY";
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-const SECOND: Window = Window { bucket: "", limit: 1, per: Duration::from_secs(1), shape: WindowShape::Rolling };
+const SECOND: WindowSpec =
+    WindowSpec { bucket: "", limit: 1, per: Duration::from_secs(1), shape: WindowShape::Rolling };
 /// Rows of an answer unless all are asked for.
 const COMPACT_ROWS: u32 = 100;
 
@@ -352,15 +353,15 @@ static SPEC: Spec = Spec {
     tiers: &[
         Tier {
             name: "free",
-            windows: &[Window { bucket: "", limit: 25, per: DAY, shape: WindowShape::Fixed }, SECOND],
+            windows: &[WindowSpec { bucket: "", limit: 25, per: DAY, shape: WindowShape::Fixed }, SECOND],
         },
         Tier {
             name: "premium",
-            windows: &[Window { bucket: "", limit: 75, per: MINUTE, shape: WindowShape::Rolling }],
+            windows: &[WindowSpec { bucket: "", limit: 75, per: MINUTE, shape: WindowShape::Rolling }],
         },
         Tier {
             name: "premium_1200",
-            windows: &[Window { bucket: "", limit: 1_200, per: MINUTE, shape: WindowShape::Rolling }],
+            windows: &[WindowSpec { bucket: "", limit: 1_200, per: MINUTE, shape: WindowShape::Rolling }],
         },
     ],
     scope: QuotaScope::Key,

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaReport,
-    QuotaScope, Source, Spec, State, Tier, Window, WindowShape, by_status,
+    QuotaScope, Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, sign, times};
@@ -535,7 +535,7 @@ static SPEC: Spec = Spec {
     ],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 6_000, per: Duration::from_secs(60), shape: WindowShape::Fixed }],
+        windows: &[WindowSpec { bucket: "", limit: 6_000, per: Duration::from_secs(60), shape: WindowShape::Fixed }],
     }],
     scope: QuotaScope::Ip,
     samples: samples! {

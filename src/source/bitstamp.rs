@@ -15,7 +15,7 @@ use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{self, Id, Int, OneOrMany};
@@ -408,8 +408,8 @@ static SPEC: Spec = Spec {
     tiers: &[Tier {
         name: "free",
         windows: &[
-            Window { bucket: "", limit: 400, per: Duration::from_secs(1), shape: WindowShape::Rolling },
-            Window { bucket: "", limit: 10_000, per: Duration::from_secs(600), shape: WindowShape::Rolling },
+            WindowSpec { bucket: "", limit: 400, per: Duration::from_secs(1), shape: WindowShape::Rolling },
+            WindowSpec { bucket: "", limit: 10_000, per: Duration::from_secs(600), shape: WindowShape::Rolling },
         ],
     }],
     scope: QuotaScope::Ip,

@@ -17,7 +17,7 @@ use crate::source::contract::{self, Contract};
 use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{Blank, Int};
@@ -539,7 +539,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 600, per: Duration::from_secs(5), shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 600, per: Duration::from_secs(5), shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples! {

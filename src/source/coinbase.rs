@@ -14,7 +14,7 @@ use crate::model::{
 use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{Blank, Int};
@@ -449,7 +449,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 10, per: SECOND, shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 10, per: SECOND, shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples! { "coinbase", "book.json", "candles.json", "products.json", "ticker.json", "trades.json" },

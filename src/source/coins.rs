@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::model::{Judgement, Native, Symbol};
-use crate::source::{Context, State, Window, WindowShape};
+use crate::source::{Context, State, WindowShape, WindowSpec};
 
 /// What is known about a provider's coins.
 #[derive(Clone, Copy)]
@@ -95,10 +95,10 @@ pub fn ids(cx: &Context<'_>) -> String {
 }
 
 /// The windows of a plan: calls a minute and calls a month.
-pub const fn plan(per_minute: u32, per_month: u32) -> [Window; 2] {
+pub const fn plan(per_minute: u32, per_month: u32) -> [WindowSpec; 2] {
     let (minute, month) = (Duration::from_secs(60), Duration::from_secs(30 * 86_400));
     [
-        Window { bucket: "", limit: per_minute, per: minute, shape: WindowShape::Rolling },
-        Window { bucket: "", limit: per_month, per: month, shape: WindowShape::Rolling },
+        WindowSpec { bucket: "", limit: per_minute, per: minute, shape: WindowShape::Rolling },
+        WindowSpec { bucket: "", limit: per_month, per: month, shape: WindowShape::Rolling },
     ]
 }

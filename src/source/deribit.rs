@@ -17,7 +17,7 @@ use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::{self, Id, Int, OneOrMany};
 use crate::wire::{Answer, Request, json, times};
@@ -534,7 +534,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 10_000, per: Duration::from_secs(1), shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 10_000, per: Duration::from_secs(1), shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples!(

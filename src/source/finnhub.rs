@@ -15,7 +15,7 @@ use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::Int;
 use crate::wire::{Answer, Request, fields, json, times};
@@ -311,7 +311,7 @@ const RESOLUTIONS: &[(Interval, &str)] = &[
     (Interval::MONTH, "M"),
 ];
 
-const BURST: Window = Window { bucket: "", limit: 30, per: Duration::from_secs(1), shape: WindowShape::Fixed };
+const BURST: WindowSpec = WindowSpec { bucket: "", limit: 30, per: Duration::from_secs(1), shape: WindowShape::Fixed };
 
 static SPEC: Spec = Spec {
     id: SourceId("finnhub"),
@@ -349,11 +349,11 @@ static SPEC: Spec = Spec {
     tiers: &[
         Tier {
             name: "free",
-            windows: &[Window { bucket: "", limit: 60, per: MINUTE, shape: WindowShape::Fixed }, BURST],
+            windows: &[WindowSpec { bucket: "", limit: 60, per: MINUTE, shape: WindowShape::Fixed }, BURST],
         },
         Tier {
             name: "paid",
-            windows: &[Window { bucket: "", limit: 300, per: MINUTE, shape: WindowShape::Fixed }, BURST],
+            windows: &[WindowSpec { bucket: "", limit: 300, per: MINUTE, shape: WindowShape::Fixed }, BURST],
         },
     ],
     scope: QuotaScope::Key,

@@ -16,7 +16,7 @@ use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    Window, WindowShape, by_status,
+    WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::Int;
 use crate::wire::{Answer, Request, fields, json, times};
@@ -346,8 +346,8 @@ const INTERVALS: &[(Interval, &str)] = &[
     (Interval::DAY, "historical-price-eod/full"),
 ];
 
-const fn per_minute(limit: u32) -> Window {
-    Window { bucket: "", limit, per: MINUTE, shape: WindowShape::Rolling }
+const fn per_minute(limit: u32) -> WindowSpec {
+    WindowSpec { bucket: "", limit, per: MINUTE, shape: WindowShape::Rolling }
 }
 
 static SPEC: Spec = Spec {
@@ -382,7 +382,7 @@ static SPEC: Spec = Spec {
     ],
     credentials: &[Credential { variable: KEY, about: "API key", simulated: "simulated-fmp-key" }],
     tiers: &[
-        Tier { name: "free", windows: &[Window { bucket: "", limit: 250, per: DAY, shape: WindowShape::Rolling }] },
+        Tier { name: "free", windows: &[WindowSpec { bucket: "", limit: 250, per: DAY, shape: WindowShape::Rolling }] },
         Tier { name: "starter", windows: &[per_minute(300)] },
         Tier { name: "premium", windows: &[per_minute(750)] },
         Tier { name: "ultimate", windows: &[per_minute(3_000)] },

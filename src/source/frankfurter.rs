@@ -12,8 +12,8 @@ use serde::Deserialize;
 use crate::model::{Data, Dec, Judgement, Kind, Native, Rate, SourceId, Symbol, Verdict};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, Tier, Window, WindowShape,
-    by_status,
+    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, Tier, WindowShape,
+    WindowSpec, by_status,
 };
 use crate::wire::fields::Pairs;
 use crate::wire::{Answer, Request, fields, json, times};
@@ -213,7 +213,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 60, per: Duration::from_secs(60), shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 60, per: Duration::from_secs(60), shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples!("frankfurter", "v1_latest.json", "v1_series.json", "v2_rate.json", "v2_rates.json"),

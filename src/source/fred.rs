@@ -13,7 +13,7 @@ use crate::model::{Data, Dec, Judgement, Kind, Native, Observation, SourceId, Sy
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, times};
 
@@ -169,7 +169,7 @@ static SPEC: Spec = Spec {
     }],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 120, per: MINUTE, shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 120, per: MINUTE, shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Key,
     samples: samples!("fred", "error_key.json", "observations.json"),

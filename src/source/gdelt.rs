@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::model::{Data, Judgement, Kind, Native, News, SourceId, Symbol, Verdict};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier, Window,
-    WindowShape, by_status,
+    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier, WindowShape,
+    WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, times};
@@ -237,7 +237,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 1, per: Duration::from_secs(5), shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 1, per: Duration::from_secs(5), shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples!("gdelt", "artlist.json"),

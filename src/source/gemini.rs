@@ -14,7 +14,7 @@ use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{self, Id, Int, OneOrMany};
@@ -383,9 +383,9 @@ static SPEC: Spec = Spec {
     tiers: &[Tier {
         name: "free",
         windows: &[
-            Window { bucket: "", limit: 120, per: Duration::from_secs(60), shape: WindowShape::Rolling },
+            WindowSpec { bucket: "", limit: 120, per: Duration::from_secs(60), shape: WindowShape::Rolling },
             // More than five waiting requests are refused.
-            Window { bucket: "", limit: 5, per: Duration::from_secs(1), shape: WindowShape::Rolling },
+            WindowSpec { bucket: "", limit: 5, per: Duration::from_secs(1), shape: WindowShape::Rolling },
         ],
     }],
     scope: QuotaScope::Ip,

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::Int;
@@ -501,7 +501,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 1, per: Duration::from_secs(1), shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 1, per: Duration::from_secs(1), shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples! { "kraken", "asset_pairs.json", "depth.json", "ohlc.json", "ticker.json", "trades.json" },

@@ -15,7 +15,7 @@ use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaReport, QuotaScope,
-    Source, Spec, State, Tier, Window, WindowShape, by_status,
+    Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{self, Id, Int, OneOrMany};
@@ -411,7 +411,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 2_000, per: WINDOW, shape: WindowShape::Fixed }],
+        windows: &[WindowSpec { bucket: "", limit: 2_000, per: WINDOW, shape: WindowShape::Fixed }],
     }],
     scope: QuotaScope::Ip,
     samples: samples!(

@@ -12,7 +12,7 @@ use crate::source::listing::{self, filled};
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    Window, WindowShape, by_status,
+    WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, times};
 
@@ -201,13 +201,13 @@ static SPEC: Spec = Spec {
         Tier {
             name: "free",
             windows: &[
-                Window { bucket: "", limit: 50, per: HALF_DAY, shape: WindowShape::Rolling },
-                Window { bucket: "", limit: 100, per: HALF_DAY.saturating_mul(2), shape: WindowShape::Rolling },
+                WindowSpec { bucket: "", limit: 50, per: HALF_DAY, shape: WindowShape::Rolling },
+                WindowSpec { bucket: "", limit: 100, per: HALF_DAY.saturating_mul(2), shape: WindowShape::Rolling },
             ],
         },
         Tier {
             name: "business",
-            windows: &[Window {
+            windows: &[WindowSpec {
                 bucket: "",
                 limit: 250_000,
                 per: Duration::from_secs(30 * 86_400),

@@ -15,7 +15,7 @@ use crate::source::contract::{self, Contract};
 use crate::source::spec::{intervals, samples};
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::{Blank, Int};
 use crate::wire::json::Doc;
@@ -493,8 +493,8 @@ const fn listed(name: &'static str) -> Prerequisite {
     Prerequisite { name, ttl: Duration::from_secs(86_400), needed: |_, _| false, invalidated_by: &[] }
 }
 
-const fn window(bucket: &'static str, limit: u32) -> Window {
-    Window { bucket, limit, per: WINDOW, shape: WindowShape::Rolling }
+const fn window(bucket: &'static str, limit: u32) -> WindowSpec {
+    WindowSpec { bucket, limit, per: WINDOW, shape: WindowShape::Rolling }
 }
 
 static SPEC: Spec = Spec {

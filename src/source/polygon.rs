@@ -16,7 +16,7 @@ use crate::source::polygon::body::{Agg, Article, DaySummary, Page, Snapshot, Tic
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    Window, WindowShape, tickers,
+    WindowShape, WindowSpec, tickers,
 };
 use crate::time::UnixNanos;
 use crate::wire::request::encode;
@@ -340,7 +340,8 @@ const CURRENCIES: &[&str] = &[
 ];
 
 /// Paid plans have no limit; the provider asks to stay below 100 requests a second.
-const PAID: &[Window] = &[Window { bucket: "", limit: 100, per: Duration::from_secs(1), shape: WindowShape::Rolling }];
+const PAID: &[WindowSpec] =
+    &[WindowSpec { bucket: "", limit: 100, per: Duration::from_secs(1), shape: WindowShape::Rolling }];
 
 static SPEC: Spec = Spec {
     id: SourceId("polygon"),
@@ -364,7 +365,7 @@ static SPEC: Spec = Spec {
     tiers: &[
         Tier {
             name: "free",
-            windows: &[Window { bucket: "", limit: 5, per: Duration::from_secs(60), shape: WindowShape::Rolling }],
+            windows: &[WindowSpec { bucket: "", limit: 5, per: Duration::from_secs(60), shape: WindowShape::Rolling }],
         },
         Tier { name: "starter", windows: PAID },
         Tier { name: "developer", windows: PAID },

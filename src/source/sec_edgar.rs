@@ -15,7 +15,7 @@ use crate::model::{Data, Filing, Judgement, Kind, Native, Query, SourceId, Symbo
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status,
+    State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{Int, Pairs};
@@ -385,7 +385,7 @@ static SPEC: Spec = Spec {
     credentials: &[],
     tiers: &[Tier {
         name: "free",
-        windows: &[Window { bucket: "", limit: 8, per: Duration::from_secs(1), shape: WindowShape::Rolling }],
+        windows: &[WindowSpec { bucket: "", limit: 8, per: Duration::from_secs(1), shape: WindowShape::Rolling }],
     }],
     scope: QuotaScope::Ip,
     samples: samples!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{Interval, Judgement, Kind, Query, SourceId, Verdict};
+use crate::policy::WindowSpec;
 
 /// What a provider is and allows.
 #[derive(Debug)]
@@ -143,31 +144,7 @@ pub struct Tier {
     /// The plan's name in configuration; `free` for the default.
     pub name: &'static str,
     /// Its windows; a request must pass all that apply to it.
-    pub windows: &'static [Window],
-}
-
-/// One limit: so much weight per so much time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The bucket it counts; `""` counts every request to the provider.
-    pub bucket: &'static str,
-    /// Weight at most.
-    pub limit: u32,
-    /// Per this time; ignored for [`WindowShape::Concurrency`].
-    pub per: Duration,
-    /// How the time runs.
-    pub shape: WindowShape,
-}
-
-/// How a window's time runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowShape {
-    /// Requests in flight at once, whatever the time.
-    Concurrency,
-    /// Starts anew at each multiple of its length on the provider's clock.
-    Fixed,
-    /// Slides with the time.
-    Rolling,
+    pub windows: &'static [WindowSpec],
 }
 
 /// What a provider counts by.

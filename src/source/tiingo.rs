@@ -12,7 +12,7 @@ use crate::source::listing;
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    Window, WindowShape, by_status,
+    WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, request, times};
 
@@ -259,15 +259,15 @@ static SPEC: Spec = Spec {
         Tier {
             name: "free",
             windows: &[
-                Window { bucket: "", limit: 50, per: HOUR, shape: WindowShape::Fixed },
-                Window { bucket: "", limit: 1_000, per: DAY, shape: WindowShape::Fixed },
+                WindowSpec { bucket: "", limit: 50, per: HOUR, shape: WindowShape::Fixed },
+                WindowSpec { bucket: "", limit: 1_000, per: DAY, shape: WindowShape::Fixed },
             ],
         },
         Tier {
             name: "power",
             windows: &[
-                Window { bucket: "", limit: 10_000, per: HOUR, shape: WindowShape::Fixed },
-                Window { bucket: "", limit: 100_000, per: DAY, shape: WindowShape::Fixed },
+                WindowSpec { bucket: "", limit: 10_000, per: HOUR, shape: WindowShape::Fixed },
+                WindowSpec { bucket: "", limit: 100_000, per: DAY, shape: WindowShape::Fixed },
             ],
         },
     ],

@@ -15,7 +15,7 @@ use crate::source::bars::Candle;
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, Window, WindowShape, by_status, tickers,
+    State, Tier, WindowShape, WindowSpec, by_status, tickers,
 };
 use crate::wire::fields::{Int, Pairs};
 use crate::wire::{Answer, Request, json, times};
@@ -334,12 +334,12 @@ static SPEC: Spec = Spec {
         Tier {
             name: "free",
             windows: &[
-                Window { bucket: "", limit: CREDITS_FREE, per: MINUTE, shape: WindowShape::Fixed },
-                Window { bucket: "", limit: 800, per: DAY, shape: WindowShape::Fixed },
+                WindowSpec { bucket: "", limit: CREDITS_FREE, per: MINUTE, shape: WindowShape::Fixed },
+                WindowSpec { bucket: "", limit: 800, per: DAY, shape: WindowShape::Fixed },
             ],
         },
-        Tier { name: "grow", windows: &[Window { bucket: "", limit: 55, per: MINUTE, shape: WindowShape::Fixed }] },
-        Tier { name: "pro", windows: &[Window { bucket: "", limit: 610, per: MINUTE, shape: WindowShape::Fixed }] },
+        Tier { name: "grow", windows: &[WindowSpec { bucket: "", limit: 55, per: MINUTE, shape: WindowShape::Fixed }] },
+        Tier { name: "pro", windows: &[WindowSpec { bucket: "", limit: 610, per: MINUTE, shape: WindowShape::Fixed }] },
     ],
     scope: QuotaScope::Key,
     samples: samples!(

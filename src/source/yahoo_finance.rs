@@ -12,7 +12,7 @@ use crate::source::listing;
 use crate::source::spec::samples;
 use crate::source::{
     Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec, State, Tier,
-    Window, WindowShape, by_status,
+    WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, request};
 
@@ -338,8 +338,8 @@ static SPEC: Spec = Spec {
     tiers: &[Tier {
         name: "free",
         windows: &[
-            Window { bucket: "", limit: 2, per: Duration::from_secs(1), shape: WindowShape::Rolling },
-            Window { bucket: "", limit: 2_000, per: Duration::from_secs(3_600), shape: WindowShape::Rolling },
+            WindowSpec { bucket: "", limit: 2, per: Duration::from_secs(1), shape: WindowShape::Rolling },
+            WindowSpec { bucket: "", limit: 2_000, per: Duration::from_secs(3_600), shape: WindowShape::Rolling },
         ],
     }],
     scope: QuotaScope::Ip,
