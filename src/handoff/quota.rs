@@ -614,12 +614,17 @@ mod tests {
             .map(|n| {
                 let cell = cell.clone();
                 let bucket = if n % 2 == 0 { "b" } else { "" };
-                std::thread::spawn(move || (0..1_000).filter(|_| cell.try_acquire(now, bucket, 1).is_ok()).count())
+                let granted = move || (0..1_000).filter(|_| cell.try_acquire(now, bucket, 1).is_ok()).count();
+                (bucket, std::thread::spawn(granted))
             })
             .collect();
-        let granted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        assert_eq!(granted, 1_000);
-        assert_eq!(used(&cell, now), [1_000, 100]);
+        let granted: Vec<_> = threads.into_iter().map(|(bucket, thread)| (bucket, thread.join().unwrap())).collect();
+        let all: usize = granted.iter().map(|(_, count)| count).sum();
+        let bucket: usize = granted.iter().filter(|(bucket, _)| *bucket == "b").map(|(_, count)| count).sum();
+        assert_eq!(all, 1_000);
+        // How many of them fell to the bucket is the scheduler's choice, up to the bucket's own limit.
+        assert!(bucket <= 100, "{bucket}");
+        assert_eq!(used(&cell, now), [1_000, bucket as u32]);
     }
 
     proptest! {
