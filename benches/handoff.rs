@@ -25,6 +25,7 @@ fn quote() -> Record {
         ts_event: None,
         ts_recv: UnixNanos::from_nanos(1),
         ts_publish: UnixNanos::EPOCH,
+        attempt: 0,
         data: Data::Quote(Quote { bid: price, ask: price, ..Quote::default() }),
     }
 }

@@ -57,6 +57,7 @@ fn records() -> Vec<Record> {
                 ts_event: Some(UnixNanos::from_nanos(base)),
                 ts_recv: UnixNanos::from_nanos(base + 40_000_000),
                 ts_publish: UnixNanos::from_nanos(base + 40_050_000),
+                attempt: 0,
                 data,
             }
         })

@@ -85,6 +85,7 @@ pub fn record_schema() -> Value {
             "ts_event": described(reference("time"), "The provider's time; of a bar its end when closed, else its start."),
             "ts_recv": described(reference("time"), "When the last byte of the answer had been read."),
             "ts_publish": described(reference("time"), "When the record entered the buffer."),
+            "attempt": { "type": "integer", "minimum": 1, "description": "The attempt that brought it: its id in the audit log." },
             "data": { "type": "object" },
         },
         "required": ["source", "kind", "data"],
@@ -393,6 +394,7 @@ mod tests {
             ts_event: Some(time),
             ts_recv: time,
             ts_publish: time,
+            attempt: 1,
             data,
         };
         let mut line = Vec::new();

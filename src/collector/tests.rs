@@ -132,6 +132,7 @@ fn trade(id: u64) -> Record {
         ts_event: None,
         ts_recv: UnixNanos::from_nanos(1),
         ts_publish: UnixNanos::now(),
+        attempt: 0,
         data: Data::Trade(Trade {
             id: Some(id.to_string().into()),
             price: id.into(),

@@ -502,6 +502,7 @@ mod tests {
             ts_event: None,
             ts_recv: UnixNanos::EPOCH,
             ts_publish: UnixNanos::EPOCH,
+            attempt: 0,
             data,
         }
     }

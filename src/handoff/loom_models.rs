@@ -243,6 +243,7 @@ fn quote() -> Record {
         ts_event: None,
         ts_recv: UnixNanos::EPOCH,
         ts_publish: UnixNanos::EPOCH,
+        attempt: 0,
         data: Data::Quote(Quote::default()),
     }
 }

@@ -30,6 +30,9 @@ impl Record {
         if self.ts_publish != UnixNanos::EPOCH {
             object.time(",\"ts_publish\":", self.ts_publish);
         }
+        if self.attempt != 0 {
+            object.integer(",\"attempt\":", self.attempt);
+        }
         object.key(",\"data\":");
         match &self.data {
             Data::Ticker(data) => ticker(data, object.out),
@@ -179,38 +182,38 @@ fn balance(data: &Balance, out: &mut Vec<u8>) {
 }
 
 /// An object being written. Keys come ready for the wire, `,"key":`; the comma of the first is left out.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
+pub(super) struct Object<'a> {
+    pub(super) out: &'a mut Vec<u8>,
     is_empty: bool,
 }
 
 impl<'a> Object<'a> {
-    fn open(out: &'a mut Vec<u8>) -> Self {
+    pub(super) fn open(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
         Object { out, is_empty: true }
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.out.push(b'}');
     }
 
-    fn key(&mut self, key: &'static str) {
+    pub(super) fn key(&mut self, key: &'static str) {
         self.out.extend_from_slice(&key.as_bytes()[usize::from(self.is_empty)..]);
         self.is_empty = false;
     }
 
-    fn integer(&mut self, key: &'static str, value: u64) {
+    pub(super) fn integer(&mut self, key: &'static str, value: u64) {
         self.key(key);
         self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    fn integer_opt(&mut self, key: &'static str, value: Option<u64>) {
+    pub(super) fn integer_opt(&mut self, key: &'static str, value: Option<u64>) {
         if let Some(value) = value {
             self.integer(key, value);
         }
     }
 
-    fn time(&mut self, key: &'static str, time: UnixNanos) {
+    pub(super) fn time(&mut self, key: &'static str, time: UnixNanos) {
         self.key(key);
         self.out.extend_from_slice(itoa::Buffer::new().format(time.as_nanos()).as_bytes());
     }
@@ -233,21 +236,46 @@ impl<'a> Object<'a> {
     }
 
     /// A word that needs no escaping.
-    fn plain(&mut self, key: &'static str, word: &'static str) {
+    pub(super) fn plain(&mut self, key: &'static str, word: &'static str) {
         self.key(key);
         self.out.push(b'"');
         self.out.extend_from_slice(word.as_bytes());
         self.out.push(b'"');
     }
 
-    fn text(&mut self, key: &'static str, text: &str) {
+    pub(super) fn text(&mut self, key: &'static str, text: &str) {
         self.key(key);
         quoted(text, self.out);
     }
 
-    fn text_opt(&mut self, key: &'static str, text: Option<&str>) {
+    pub(super) fn text_opt(&mut self, key: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(key, text);
+        }
+    }
+
+    /// A text in two parts, one behind the other.
+    pub(super) fn text_pair(&mut self, key: &'static str, first: &str, second: &str) {
+        self.key(key);
+        self.out.push(b'"');
+        escaped(first, self.out);
+        escaped(second, self.out);
+        self.out.push(b'"');
+    }
+
+    /// A text under a name that needs no escaping.
+    pub(super) fn named_text(&mut self, name: &str, text: &str) {
+        self.out.extend_from_slice(if self.is_empty { b"\"" } else { b",\"" });
+        self.is_empty = false;
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        quoted(text, self.out);
+    }
+
+    /// Microseconds; left out when there are none.
+    pub(super) fn micros(&mut self, key: &'static str, micros: u32) {
+        if micros != 0 {
+            self.integer(key, u64::from(micros));
         }
     }
 
@@ -326,10 +354,16 @@ fn quoted_dec(dec: Dec, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A text in quotes, escaped as JSON needs it and no further. Copies runs without escapes whole.
+/// A text in quotes, escaped as JSON needs it and no further.
 fn quoted(text: &str, out: &mut Vec<u8>) {
-    let bytes = text.as_bytes();
     out.push(b'"');
+    escaped(text, out);
+    out.push(b'"');
+}
+
+/// A text without its quotes. Copies runs without escapes whole.
+fn escaped(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
     let mut copied = 0;
     let mut at = 0;
     while let Some(found) = escape_at(bytes, at) {
@@ -352,7 +386,6 @@ fn quoted(text: &str, out: &mut Vec<u8>) {
         copied = at;
     }
     out.extend_from_slice(&bytes[copied..]);
-    out.push(b'"');
 }
 
 /// The first byte from `at` on that JSON wants escaped; looks at eight bytes at a time.
@@ -402,6 +435,7 @@ mod tests {
             ts_event: None,
             ts_recv: UnixNanos::EPOCH,
             ts_publish: UnixNanos::EPOCH,
+            attempt: 0,
             data,
         }
     }
@@ -524,6 +558,7 @@ mod tests {
             symbol in opt(text()),
             native in opt(text()),
             times in (opt(any::<i64>()), any::<i64>(), any::<i64>()),
+            attempt in any::<u64>(),
         ) {
             check(&Record {
                 seq,
@@ -532,6 +567,7 @@ mod tests {
                 ts_event: times.0.map(UnixNanos::from_nanos),
                 ts_recv: UnixNanos::from_nanos(times.1),
                 ts_publish: UnixNanos::from_nanos(times.2),
+                attempt,
                 ..record(data)
             });
         }

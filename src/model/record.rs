@@ -33,6 +33,8 @@ pub struct Record {
     pub ts_recv: UnixNanos,
     /// When the record entered the normalization buffer.
     pub ts_publish: UnixNanos,
+    /// The attempt that brought it, as the audit log names it; zero when no engine asked.
+    pub attempt: u64,
     /// The data, which fixes the kind.
     pub data: Data,
 }
@@ -44,8 +46,8 @@ impl Record {
     }
 }
 
-/// In the order of the format. `seq`, `ts_recv` and `ts_publish` are left out while they are zero: `decode` and
-/// `fetch` print records that never entered a buffer.
+/// In the order of the format. `seq`, `ts_recv`, `ts_publish` and `attempt` are left out while they are zero: `decode`
+/// and `fetch` print records that never entered a buffer.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -68,6 +70,9 @@ impl Serialize for Record {
         }
         if self.ts_publish != UnixNanos::EPOCH {
             map.serialize_entry("ts_publish", &self.ts_publish)?;
+        }
+        if self.attempt != 0 {
+            map.serialize_entry("attempt", &self.attempt)?;
         }
         match &self.data {
             Data::Ticker(data) => map.serialize_entry("data", data)?,
@@ -99,6 +104,8 @@ struct Line<'a> {
     ts_recv: UnixNanos,
     #[serde(default)]
     ts_publish: UnixNanos,
+    #[serde(default)]
+    attempt: u64,
     #[serde(borrow)]
     data: &'a serde_json::value::RawValue,
 }
@@ -122,6 +129,7 @@ impl Record {
             ts_event: parsed.ts_event,
             ts_recv: parsed.ts_recv,
             ts_publish: parsed.ts_publish,
+            attempt: parsed.attempt,
             data: match parsed.kind {
                 Kind::Ticker => Data::Ticker(data(text)?),
                 Kind::Quote => Data::Quote(data(text)?),

@@ -32,6 +32,7 @@ pub(super) struct Line {
     pub(super) ts_event: Option<i64>,
     pub(super) ts_recv: Option<i64>,
     ts_publish: Option<i64>,
+    attempt: Option<i64>,
     data: Map<String, Value>,
 }
 
@@ -92,6 +93,7 @@ impl Columns {
         heads.into_iter().for_each(|head| push(next(), head.map(text)));
         let times = [line.ts_event, line.ts_recv, line.ts_publish];
         times.into_iter().for_each(|time| push(next(), time.map(One::Int)));
+        push(next(), line.attempt.map(One::Int));
         let (mut known, mut fits) = (0, true);
         for (name, form) in data_columns(self.kind) {
             let value = line.data.get(*name);
@@ -325,6 +327,7 @@ const HEAD: &[(&str, Form)] = &[
     ("ts_event", Form::Time),
     ("ts_recv", Form::Time),
     ("ts_publish", Form::Time),
+    ("attempt", Form::Int),
 ];
 const TAIL: &[(&str, Form)] = &[("data_json", Form::Text)];
 /// The same in all files, so that they can be read together: what providers send has at most 18 places (wei).

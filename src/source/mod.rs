@@ -275,13 +275,20 @@ impl<'a> Context<'a> {
 pub struct Batch {
     source: SourceId,
     ts_recv: UnixNanos,
+    attempt: u64,
     records: Vec<Record>,
 }
 
 impl Batch {
     /// An empty batch for an answer of `source` that was received at `ts_recv`.
     pub fn new(source: SourceId, ts_recv: UnixNanos) -> Self {
-        Batch { source, ts_recv, records: Vec::new() }
+        Batch { source, ts_recv, attempt: 0, records: Vec::new() }
+    }
+
+    /// The same batch of the answer to this attempt.
+    pub fn attempt(mut self, id: u64) -> Self {
+        self.attempt = id;
+        self
     }
 
     /// Adds a record.
@@ -294,6 +301,7 @@ impl Batch {
             ts_event,
             ts_recv: self.ts_recv,
             ts_publish: UnixNanos::EPOCH,
+            attempt: self.attempt,
             data,
         });
     }
