@@ -122,7 +122,10 @@
 //! - A shard is one thread with one executor on one CPU. Inside it nothing is locked: state is `Rc` and `RefCell`.
 //! - Shards publish into one lock-free queue, the **normalization buffer**; one **sink core** reads it. When it is full,
 //!   a publish waits (`pause`) or drops, as the kind's setting says; each drop is counted.
-//! - What crosses cores is plain data: records, commands, replies, snapshots and quota cells. The code that carries it is
+//! - Each attempt leaves one line in the **audit log**, which the sink core writes beside the journal in segments of the
+//!   same form: shards send their entries in batches through a bounded queue each. A record names its attempt by an id
+//!   that is unique over shards and runs (`attempt` in its line, [`Record::attempt`]).
+//! - What crosses cores is plain data: records, audit entries, commands, replies, snapshots and quota cells. The code that carries it is
 //!   in one folder, `handoff/`.
 //!
 //! # The layers
@@ -166,8 +169,8 @@
 //! 1. The deadline covers all attempts. 2. An open breaker refuses. 3. The quota lets the request's weight pass, makes it
 //!    wait, or refuses it. 4. The breaker gives its permit, late, so that waiting holds no probe of a half-open one.
 //!    5. The pool gives a connection. 6. The exchange runs under a timeout for each phase: connect, TLS, first byte, body.
-//!    7. Status, headers and body are judged; a 200 can carry a refusal. 8. Quota, breaker, retry budget and metrics learn
-//!    the verdict. 9. It is retried after a random wait under a doubled cap, the provider's `Retry-After` and the retry
+//!    7. Status, headers and body are judged; a 200 can carry a refusal. 8. Quota, breaker, retry budget, metrics and audit
+//!    log learn the verdict. 9. It is retried after a random wait under a doubled cap, the provider's `Retry-After` and the retry
 //!    budget, or decoded. 10. The records are published or go back to the caller.
 //!
 //! A connection that died while idle is replaced once, at once, and charged to nobody. Redirects are never followed.
@@ -197,17 +200,18 @@
 // The public interface is what follows; no type of the runtime, the HTTP stack, TLS or the queue is in it.
 
 // The engine and what is asked of it.
-pub use crate::collector::{CollectorStatus, JournalStatus, SinkStatus, Summary as JournalSummary};
+pub use crate::collector::{AuditSummary, CollectorStatus, JournalStatus, SinkStatus, Summary as JournalSummary};
 pub use crate::engine::{Answered, Ask, Engine, EngineBuilder, Finish, Pending};
 pub use crate::error::{Error, ErrorKind, Origin, Result};
+pub use crate::handoff::AuditCounts;
 pub use crate::policy::{Force, WhenFull};
 pub use crate::source::{Instrument, Instruments, State};
 
 // Settings.
 pub use crate::config::{
-    Breaker, Buffer, Cores, CpuChoice, CpuList, Credentials, Environment, Http, HttpVersion, Journal, Loaded, Loader,
-    Log, LogFormat, PollSettings, Problem, Problems, Proxy, Retry, Secret, Settings, SinkSettings, SinkTarget,
-    SourceSettings, Targets,
+    Audit, AuditLevel, Breaker, Buffer, Cores, CpuChoice, CpuList, Credentials, Environment, Http, HttpVersion,
+    Journal, Loaded, Loader, Log, LogFormat, PollSettings, Problem, Problems, Proxy, Retry, Secret, Settings,
+    SinkSettings, SinkTarget, SourceSettings, Targets,
 };
 
 // Records and questions.

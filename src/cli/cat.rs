@@ -1,15 +1,13 @@
-//! `tidegate cat`: prints records of the journal, filtered, and follows it while it grows. Reads files only: works
-//! beside a running engine and without one.
+//! `tidegate cat`: prints records of the journal, filtered, and follows it while it grows.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 
-use crate::collector::journal::{JournalReader, Reading, line_seq};
+use crate::cli::lines::Lines;
 use crate::model::Kind;
 use crate::time::UnixNanos;
 
@@ -45,64 +43,14 @@ pub struct CatArgs {
 
 /// Runs the command; gives the exit status: 0, or 1 when records could not be read.
 pub fn run(args: &CatArgs) -> u8 {
-    let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
-    let done = print(args, &mut out).and_then(|is_whole| out.flush().map(|()| is_whole));
-    match done {
-        Ok(true) => 0,
-        Ok(false) => 1,
-        // Whoever read it has had enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-        Err(error) => {
-            eprintln!("error: {}: {error}", args.data.display());
-            1
-        }
-    }
-}
-
-/// Prints; tells whether everything could be read.
-fn print(args: &CatArgs, out: &mut impl Write) -> io::Result<bool> {
     let dir = args.data.join("journal");
-    if !dir.is_dir() && !args.follow {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "expected a folder `journal` in it, found none"));
-    }
-    let mut reader = JournalReader::open(&dir, args.from_seq.unwrap_or(0));
     let is_plain = args.source.is_empty()
         && args.kind.is_empty()
         && args.symbol.is_empty()
         && args.since.is_none()
         && args.until.is_none();
-    let mut is_whole = true;
-    loop {
-        match reader.read()? {
-            Reading::Batch(batch) if is_plain => out.write_all(batch.lines)?,
-            Reading::Batch(batch) => {
-                for line in batch.lines.split_inclusive(|byte| *byte == b'\n') {
-                    match wanted(args, line) {
-                        Some(true) => out.write_all(line)?,
-                        Some(false) => {}
-                        None => {
-                            is_whole = false;
-                            eprintln!("error: seq {}: not a record", line_seq(line).unwrap_or(0));
-                        }
-                    }
-                }
-            }
-            Reading::Gap(seqs, why) => {
-                is_whole = false;
-                eprintln!("error: seq {} to {} cannot be read: {why}", seqs.start(), seqs.end());
-            }
-            Reading::Waiting if args.follow => {
-                out.flush()?;
-                std::thread::sleep(FOLLOW_PAUSE);
-            }
-            Reading::Waiting => break,
-        }
-    }
-    if let Some(why) = reader.damage() {
-        is_whole = false;
-        eprintln!("error: {why}");
-    }
-    Ok(is_whole)
+    let from_seq = args.from_seq.unwrap_or(0);
+    Lines { dir: &dir, from_seq, follow: args.follow, is_plain, what: "a record" }.print(|line| wanted(args, line))
 }
 
 /// Whether a line passes the filters; `None` when it is no record.
@@ -160,9 +108,6 @@ pub(super) fn parse_time(text: &str) -> Result<UnixNanos, String> {
         )),
     }
 }
-
-/// How long a record may wait to be shown by `--follow`.
-const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,13 @@
 //! standard error. Exit statuses: 0 = done, 1 = failed, 2 = wrong usage or configuration, 3 = another verdict than
 //! `ok`. Invariant: a reader that closes the pipe early ends a command quietly.
 
+mod audit;
 mod cat;
 mod check;
 mod decode;
 mod export;
 mod fetch;
+mod lines;
 mod load;
 mod log;
 mod run;
@@ -42,6 +44,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print the audit log: a line for each attempt that was sent.
+    Audit(audit::AuditArgs),
     /// Print records of the journal as NDJSON.
     Cat(cat::CatArgs),
     /// Validate a configuration without starting anything, and sum it up.
@@ -105,6 +109,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command) -> Result<Done, Failure> {
     match command {
+        Command::Audit(args) => Ok(told(audit::run(args))),
         Command::Cat(args) => Ok(told(cat::run(args))),
         Command::Check(command) => command.run(),
         Command::Decode(command) => command.run(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::Targets;
 use crate::engine::Finish;
 use crate::error::Error;
+use crate::handoff::AuditCounts;
 use crate::metrics::{RecordCounts, Snapshot, SourceSnapshot};
 
 /// What a run did.
@@ -34,6 +35,8 @@ pub(super) struct Summary {
     pub max_ms: f64,
     /// Refusals before sending: breaker, quota, deadline.
     pub refused: u64,
+    /// Attempts given up before they had a verdict; not among the requests.
+    pub cancelled: u64,
     /// How long the run took.
     pub elapsed_ms: u64,
     /// What 95 % of attempts should stay under, by configuration.
@@ -44,6 +47,9 @@ pub(super) struct Summary {
     pub requests_per_second_target: u64,
     /// The records' counters.
     pub records: Records,
+    /// The audit log's counters; absent while it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditCounts>,
     /// The same by source.
     pub sources: BTreeMap<String, SourceSummary>,
 }
@@ -64,6 +70,7 @@ pub(super) struct SourceSummary {
     success: u64,
     success_rate: f64,
     refused: u64,
+    cancelled: u64,
     retries: u64,
     p50_ms: f64,
     p95_ms: f64,
@@ -88,6 +95,7 @@ impl Summary {
                 success: source.success,
                 success_rate: source.success_rate,
                 refused: refused(source),
+                cancelled: source.cancelled,
                 retries: source.retries,
                 p50_ms: source.latency.p50_ms,
                 p95_ms: source.latency.p95_ms,
@@ -112,11 +120,13 @@ impl Summary {
             p99_ms: total.latency.p99_ms,
             max_ms: total.latency.max_ms,
             refused: refused(total),
+            cancelled: total.cancelled,
             elapsed_ms: elapsed.as_millis() as u64,
             p95_target_ms: targets.p95.as_secs_f64() * 1e3,
             requests_per_second_peak: total.requests_per_second_peak,
             requests_per_second_target: targets.requests_per_second,
             records: finish.counts.into(),
+            audit: finish.audit.as_ref().map(|audit| audit.counts),
             sources: sources.collect(),
         }
     }

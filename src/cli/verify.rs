@@ -1,4 +1,4 @@
-//! `tidegate verify`: checks the journal without changing it; works beside a running engine and on what a kill left.
+//! `tidegate verify`: checks the journal, or the audit log, without changing it; works beside a running engine and on what a kill left.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,6 +13,9 @@ pub struct VerifyArgs {
     /// The data directory.
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data: PathBuf,
+    /// Checks the audit log instead of the journal.
+    #[arg(long)]
+    pub audit: bool,
     /// Prints the report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -20,7 +23,8 @@ pub struct VerifyArgs {
 
 /// Runs the command; gives the exit status: 0 when sound, 1 when damaged or not readable.
 pub fn run(args: &VerifyArgs) -> u8 {
-    let report = match verify(&args.data.join("journal"), DAMAGE_LINES_MAX) {
+    let folder = if args.audit { "audit" } else { "journal" };
+    let report = match verify(&args.data.join(folder), DAMAGE_LINES_MAX) {
         Ok(report) => report,
         Err(error) => {
             eprintln!("error: {error}");

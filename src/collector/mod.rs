@@ -4,6 +4,7 @@
 //! Invariants: a record counts as delivered once it is in the journal; until then it is in hand and is tried again; the
 //! order of records is that of the buffer.
 
+mod audit;
 mod buffer;
 mod dedupe;
 mod delivery;
@@ -13,6 +14,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{ACTIONS_DIR, AuditLog, AuditSettings, AuditSummary};
 pub use buffer::BufferCounters;
 pub use dedupe::{Dedupe, DedupeSettings};
 pub use delivery::{DeliverySettings, Offset, OffsetFile, SinkStatus};

@@ -473,7 +473,7 @@ fn encode(records: &[Record], first_seq: u64, bytes_max: usize, lines: &mut Vec<
     records.len()
 }
 
-enum Event {
+pub(super) enum Event {
     Closed,
     Due,
     Records,
@@ -481,14 +481,14 @@ enum Event {
 }
 
 /// The stop signal and, once it has been said, the time by which everything has to be over.
-struct Stop<'a, F> {
-    signal: Pin<&'a mut F>,
-    deadline: Option<Deadline>,
+pub(super) struct Stop<'a, F> {
+    pub(super) signal: Pin<&'a mut F>,
+    pub(super) deadline: Option<Deadline>,
 }
 
 impl<F: Future<Output = Deadline>> Stop<'_, F> {
     /// Waits for the signal; for ever once it has been heard.
-    async fn said(&mut self) -> Event {
+    pub(super) async fn said(&mut self) -> Event {
         if self.deadline.is_some() {
             return std::future::pending().await;
         }
@@ -496,13 +496,13 @@ impl<F: Future<Output = Deadline>> Stop<'_, F> {
         Event::Stop
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline.passed(Mono::now()))
     }
 }
 
 /// Between two tries on a disk that refuses.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two tries to wake a sink that has not taken the last waking.
 const UNSENT_PAUSE: Duration = Duration::from_millis(50);

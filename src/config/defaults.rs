@@ -43,6 +43,12 @@ const TIB: u64 = 1 << 40;
 /// What a full buffer does with a record.
 pub(super) const WHEN_FULL: &[&str] = &["pause", "drop_oldest", "drop_newest"];
 
+/// What the audit log keeps.
+pub(super) const AUDIT_LEVELS: &[&str] = &["off", "requests", "bodies"];
+
+/// What attempts do while the audit log takes nothing.
+pub(super) const AUDIT_WHEN_FULL: &[&str] = &["wait", "drop"];
+
 /// The global settings, by table.
 pub const SETTINGS: &[Setting] = &[
     setting("data_dir", Form::Path, "data", "Folder of the journal and the state; one engine at a time uses it."),
@@ -98,6 +104,30 @@ pub const SETTINGS: &[Setting] = &[
     setting("journal.fsync_interval", Form::Duration(0, HOUR), "100ms", "Time between fsyncs; 0 = after every batch."),
     setting("journal.retention_bytes", Form::Bytes(MIB, 1_024 * TIB), "20GiB", "Size of the journal at most."),
     setting("journal.retention_age", Form::Duration(MINUTE, 3_650 * DAY), "30d", "Age of a segment at most."),
+    setting(
+        "audit.level",
+        Form::Word(AUDIT_LEVELS),
+        "requests",
+        "What the audit log keeps: a line per attempt, its bodies too, or nothing.",
+    ),
+    setting("audit.body_bytes_max", Form::Bytes(1, MIB), "4KiB", "Bytes of each body that level bodies keeps."),
+    setting(
+        "audit.queue_len",
+        Form::Count(256, 16_777_216),
+        "16384",
+        "Attempts whose lines wait for the sink core, per shard; a fifth of a second at 80,000 a second.",
+    ),
+    setting(
+        "audit.when_full",
+        Form::Word(AUDIT_WHEN_FULL),
+        "wait",
+        "Whether attempts wait while the audit log takes nothing, or go on and are left out of it, counted.",
+    ),
+    setting("audit.segment_bytes", Form::Bytes(64 * KIB, TIB), "64MiB", "A segment is closed at this size."),
+    setting("audit.segment_age", Form::Duration(SECOND, 365 * DAY), "1h", "A segment is closed at this age."),
+    setting("audit.fsync_interval", Form::Duration(1, HOUR), "1s", "Time between fsyncs."),
+    setting("audit.retention_bytes", Form::Bytes(MIB, 1_024 * TIB), "2GiB", "Size of the audit log at most."),
+    setting("audit.retention_age", Form::Duration(MINUTE, 3_650 * DAY), "7d", "Age of a segment at most."),
     setting("breaker.failures", Form::Count(1, 1_000_000), "5", "Failures in a row that open a breaker."),
     setting("breaker.open_for", Form::Duration(1, DAY), "60s", "How long a breaker stays open."),
     setting("breaker.failure_ratio", Form::Ratio, "0.5", "Share of failures in the window that opens a breaker."),

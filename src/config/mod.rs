@@ -25,6 +25,6 @@ pub use layers::Loader;
 pub use problem::{Problem, Problems, did_you_mean, nearest};
 pub use secret::{Credentials, Secret};
 pub use settings::{
-    Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry, Settings,
-    SinkSettings, SinkTarget, SourceSettings, Targets,
+    Audit, AuditLevel, Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry,
+    Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
 };

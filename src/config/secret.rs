@@ -41,6 +41,11 @@ impl Credentials {
         self.0.insert(variable, secret);
     }
 
+    /// All secrets themselves, to keep them out of what is shown.
+    pub fn exposed(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(Secret::expose)
+    }
+
     /// The secret of a variable, when it is set.
     pub fn find(&self, variable: &str) -> Option<&Secret> {
         self.0.get(variable)

@@ -1,6 +1,6 @@
 //! The typed settings. Times are durations, sizes bytes, shares numbers from 0 to 1; defaults stand in `defaults.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub struct Settings {
     pub buffer: Buffer,
     /// The journal.
     pub journal: Journal,
+    /// The audit log.
+    pub audit: Audit,
     /// The breakers.
     pub breaker: Breaker,
     /// The retries.
@@ -125,6 +127,40 @@ pub struct Journal {
     pub retention_bytes: u64,
     /// Age of a segment at most.
     pub retention_age: Duration,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audit {
+    /// What it keeps.
+    pub level: AuditLevel,
+    /// Bytes of each body that level `bodies` keeps.
+    pub body_bytes_max: usize,
+    /// Attempts whose lines wait for the sink core, per shard.
+    pub queue_len: usize,
+    /// Whether attempts wait while it takes nothing (`Pause`), or are left out of it (`DropNewest`).
+    pub when_full: WhenFull,
+    /// Size at which a segment is closed.
+    pub segment_bytes: u64,
+    /// Age at which a segment is closed.
+    pub segment_age: Duration,
+    /// Time between fsyncs.
+    pub fsync_interval: Duration,
+    /// Size of the log at most.
+    pub retention_bytes: u64,
+    /// Age of a segment at most.
+    pub retention_age: Duration,
+}
+
+/// What the audit log keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditLevel {
+    /// A line per attempt with the beginning of its bodies.
+    Bodies,
+    /// Nothing.
+    Off,
+    /// A line per attempt.
+    Requests,
 }
 
 /// The breakers.
@@ -314,6 +350,11 @@ impl Settings {
         self.places.get(key).map_or("", String::as_str)
     }
 
+    /// Where the keys that were set stand: files without their lines, variables, flags; each once, in order.
+    pub fn origins(&self) -> BTreeSet<&str> {
+        self.places.values().map(|place| place.split(" line ").next().unwrap_or(place)).collect()
+    }
+
     /// Builds the settings from merged layers.
     pub(super) fn read(
         table: &Map<String, Value>,
@@ -364,6 +405,24 @@ impl Settings {
                 fsync_interval: values.duration("journal.fsync_interval"),
                 retention_bytes: values.count("journal.retention_bytes"),
                 retention_age: values.duration("journal.retention_age"),
+            },
+            audit: Audit {
+                level: match values.text("audit.level").as_deref() {
+                    Some("off") => AuditLevel::Off,
+                    Some("bodies") => AuditLevel::Bodies,
+                    _ => AuditLevel::Requests,
+                },
+                body_bytes_max: values.size("audit.body_bytes_max"),
+                queue_len: values.size("audit.queue_len"),
+                when_full: match values.text("audit.when_full").as_deref() {
+                    Some("drop") => WhenFull::DropNewest,
+                    _ => WhenFull::Pause,
+                },
+                segment_bytes: values.count("audit.segment_bytes"),
+                segment_age: values.duration("audit.segment_age"),
+                fsync_interval: values.duration("audit.fsync_interval"),
+                retention_bytes: values.count("audit.retention_bytes"),
+                retention_age: values.duration("audit.retention_age"),
             },
             breaker: Breaker {
                 failures: count("breaker.failures"),

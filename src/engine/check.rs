@@ -169,9 +169,15 @@ fn check_limits(settings: &Settings, problems: &mut Problems) {
             format!("expected at most retry.cap ({:?}), found {:?}", settings.retry.cap, settings.retry.base),
         );
     }
-    if settings.journal.segment_bytes > settings.journal.retention_bytes {
-        let (segment, all) = (settings.journal.segment_bytes, settings.journal.retention_bytes);
-        refuse("journal.segment_bytes", format!("expected at most journal.retention_bytes ({all}), found {segment}"));
+    let (journal, audit) = (&settings.journal, &settings.audit);
+    for (table, segment, all) in [
+        ("journal", journal.segment_bytes, journal.retention_bytes),
+        ("audit", audit.segment_bytes, audit.retention_bytes),
+    ] {
+        if segment > all {
+            let message = format!("expected at most {table}.retention_bytes ({all}), found {segment}");
+            refuse(&format!("{table}.segment_bytes"), message);
+        }
     }
     if let Some(path) = settings.tls_ca_file.as_ref()
         && let Err(error) = std::fs::File::open(path)

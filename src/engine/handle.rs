@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::engine::audit;
 use crate::engine::start::{Finish, Running};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
+use crate::handoff::{AuditCounts, AuditHandle, BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
 use crate::metrics::{MetricsReader, Snapshot};
 use crate::model::{Judgement, Query, Record, SourceId, Verdict};
 use crate::policy::Force;
@@ -33,6 +34,7 @@ pub(super) struct Inner {
     pub reader: Arc<Mutex<MetricsReader>>,
     pub view: BufferView,
     pub quotas: Vec<(SourceId, QuotaCell)>,
+    pub audit: Option<AuditHandle>,
     pub drain: Mutex<Option<Drain>>,
     pub running: Mutex<Option<Running>>,
 }
@@ -127,12 +129,20 @@ impl Engine {
     /// When there is no such source in this engine, or a shard does not take commands.
     pub fn force_breaker(&self, source: &str, force: Force) -> Result<()> {
         let (id, owners) = self.owners(source).map_err(|judgement| Error::new(ErrorKind::Misuse, judgement.message))?;
+        if let Some(log) = &self.0.audit {
+            log.act(audit::action("breaker_forced").with("source", id).with("force", force.as_str()));
+        }
         for shard in owners {
             self.0.mailboxes[*shard]
                 .send(Command::Force(id, force))
                 .map_err(|_| Error::new(ErrorKind::Stopped, format!("shard {shard} takes no commands")))?;
         }
         Ok(())
+    }
+
+    /// The audit log's counters; `None` while it is off.
+    pub fn audit(&self) -> Option<AuditCounts> {
+        self.0.audit.as_ref().map(AuditHandle::counts)
     }
 
     /// The instruments of a source, fetched now.
@@ -196,7 +206,7 @@ impl Engine {
         let joiner = std::thread::Builder::new().name("tidegate-join".to_owned()).spawn(move || {
             let finished = match running {
                 Some(running) => running.finish(grace, &inner.view),
-                None => Ok(Finish { counts: inner.view.counts(), journal: None }),
+                None => Ok(Finish { counts: inner.view.counts(), journal: None, audit: None }),
             };
             let _ = answer.send(finished);
         });

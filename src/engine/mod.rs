@@ -1,5 +1,6 @@
 //! The engine: from settings to running shards and a sink core, and the handle that callers hold.
 
+mod audit;
 pub mod check;
 mod handle;
 mod keep;

@@ -1,17 +1,37 @@
 //! What the sink core is made from: the journal, the batches and the sinks of the settings.
 
-use crate::collector::{BatchSettings, CollectorSettings, DedupeSettings, DeliverySettings, JournalSettings};
+use crate::collector::{
+    AuditSettings, BatchSettings, CollectorSettings, DedupeSettings, DeliverySettings, JournalSettings,
+};
 use crate::engine::check::Checked;
 use crate::time::UnixNanos;
 
+/// How the audit log is kept.
+pub(super) fn audit_settings(checked: &Checked, run: &str) -> AuditSettings {
+    let kept = &checked.settings.audit;
+    AuditSettings {
+        dir: checked.settings.data_dir.join("audit"),
+        run: run.to_owned(),
+        journal: JournalSettings {
+            segment_bytes: kept.segment_bytes,
+            segment_age: kept.segment_age,
+            fsync_interval: kept.fsync_interval,
+            retention_bytes: kept.retention_bytes,
+            retention_age: kept.retention_age,
+            delete_unread: true,
+        },
+        when_full: kept.when_full,
+    }
+}
+
 /// The sink core's settings; without `journal` it counts records and writes nothing.
-pub(super) fn collector_settings(checked: &Checked, journal: bool) -> CollectorSettings {
+pub(super) fn collector_settings(checked: &Checked, run: &str, journal: bool) -> CollectorSettings {
     let settings = &checked.settings;
     let kept = &settings.journal;
     let batch = BatchSettings::default();
     CollectorSettings {
         data_dir: settings.data_dir.clone(),
-        run: run_id(),
+        run: run.to_owned(),
         journal: (journal && kept.enabled).then(|| JournalSettings {
             segment_bytes: kept.segment_bytes,
             segment_age: kept.segment_age,
@@ -29,6 +49,6 @@ pub(super) fn collector_settings(checked: &Checked, journal: bool) -> CollectorS
 }
 
 /// The id of a run: when it began, and which process it is.
-fn run_id() -> String {
+pub(super) fn run_id() -> String {
     format!("{}-{}", UnixNanos::now().as_millis(), std::process::id())
 }

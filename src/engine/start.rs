@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::collector::{BufferCounters, Collector, CollectorSettings, DataLock, Recovery, Summary};
+use crate::collector::{
+    AuditSettings, AuditSummary, BufferCounters, Collector, CollectorSettings, DataLock, Recovery, Summary,
+};
 use crate::config::{Cpus, Environment, Loaded, Settings};
+use crate::engine::audit::{self, AuditParts};
 use crate::engine::check::{self, Checked};
 use crate::engine::handle::{Engine, Inner};
 use crate::engine::plan::{self, PlanOptions};
 use crate::engine::{keep, sinks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{self, BufferSpec, BufferView, QuotaCell, Stop, StopSource};
+use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, QuotaCell, Stop, StopSource};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
 use crate::metrics::{MetricsReader, RecordCounts, ShardCells, SharedCells};
 use crate::model::SourceId;
@@ -141,12 +144,19 @@ impl EngineBuilder {
         let view = drain.view();
         let (stop, listener) = handoff::stop();
         let mut drain = Some(drain);
+        let run = sinks::run_id();
+        // Written by the sink core into the data directory: without either there is none.
+        let mut audit = if self.drain_by_caller || !self.data || !self.journal {
+            AuditParts::default()
+        } else {
+            AuditParts::new(&checked, plan.shards.len(), sinks::audit_settings(&checked, &run))
+        };
         let collector = if self.drain_by_caller {
             None
         } else {
             let drain = drain.take().ok_or_else(|| Error::new(ErrorKind::Misuse, "the buffer has one reader"))?;
-            let settings = sinks::collector_settings(&checked, self.journal && self.data);
-            Some(start_collector(checked.placement.sink, settings, drain, listener.clone())?)
+            let settings = sinks::collector_settings(&checked, &run, self.journal && self.data);
+            Some(start_collector(checked.placement.sink, (settings, audit.writer.take()), drain, listener.clone())?)
         };
 
         let tls = match (&self.trust_pem, &checked.settings.tls_ca_file) {
@@ -154,6 +164,7 @@ impl EngineBuilder {
             (None, file) => TlsContext::new(file.as_deref())?,
         };
         let resolver = ResolverHandle::system()?;
+        let mut audit_seeds = audit.seeds.into_iter();
         let mut mailboxes = Vec::new();
         let mut shards = Vec::new();
         let mut cells: Vec<SharedCells> = Vec::new();
@@ -173,6 +184,8 @@ impl EngineBuilder {
                 stop: listener.clone(),
                 cells: cells[index].clone(),
                 in_flight_max: (checked.settings.in_flight_max / count).max(1),
+                audit: audit_seeds.next(),
+                audit_body_bytes_max: audit.body_bytes_max,
             };
             shards.push(runtime::launch(&format!("shard-{index}"), Placement::Cpu(*cpu), move || shard::run(spec))?);
             mailboxes.push(sender);
@@ -180,9 +193,12 @@ impl EngineBuilder {
         // The shards have their own: the buffer closes when the last of them ends.
         drop(publisher);
         log_start(&checked);
+        if let Some(handle) = &audit.handle {
+            audit::started(handle, &checked, &run);
+        }
         let reader = Arc::new(Mutex::new(MetricsReader::new(cells, Now::read())));
         let control = start_housekeeping(plan.kept, reader.clone())?;
-        let running = Running { stop, shards, collector, control, _lock: lock };
+        let running = Running { stop, shards, collector, control, audit: audit.handle.clone(), _lock: lock };
         Ok(Engine(Arc::new(Inner {
             mailboxes,
             owners: plan.owners,
@@ -190,6 +206,7 @@ impl EngineBuilder {
             reader,
             view,
             quotas: plan.quotas,
+            audit: audit.handle,
             drain: Mutex::new(drain),
             running: Mutex::new(Some(running)),
         })))
@@ -216,7 +233,8 @@ impl EngineBuilder {
 pub(super) struct Running {
     stop: StopSource,
     shards: Vec<CoreHandle<Result<()>>>,
-    collector: Option<CoreHandle<Summary>>,
+    collector: Option<CoreHandle<(Summary, Option<AuditSummary>)>>,
+    audit: Option<AuditHandle>,
     control: Housekeeping,
     _lock: Option<DataLock>,
 }
@@ -228,27 +246,32 @@ pub struct Finish {
     pub counts: RecordCounts,
     /// What the sink core wrote; `None` when there was none.
     pub journal: Option<Summary>,
+    /// What became of the audit log; `None` when it was off.
+    pub audit: Option<AuditSummary>,
 }
 
 impl Running {
     pub(super) fn finish(self, grace: Duration, view: &BufferView) -> Result<Finish> {
+        if let Some(handle) = &self.audit {
+            handle.act(audit::action("stop").with("grace_ms", grace.as_millis()));
+        }
         self.stop.stop_within(grace);
         let mut failed = None;
         for shard in self.shards {
             failed = failed.or(shard.join().and_then(|ended| ended).err());
         }
-        let journal = match self.collector.map(CoreHandle::join) {
-            Some(Ok(summary)) => Some(summary),
+        let (journal, audit) = match self.collector.map(CoreHandle::join) {
+            Some(Ok((summary, audit))) => (Some(summary), audit),
             Some(Err(error)) => {
                 failed = failed.or(Some(error));
-                None
+                (None, None)
             }
-            None => None,
+            None => (None, None),
         };
         self.control.finish();
         match failed {
             Some(error) => Err(error),
-            None => Ok(Finish { counts: view.counts(), journal }),
+            None => Ok(Finish { counts: view.counts(), journal, audit }),
         }
     }
 }
@@ -257,6 +280,9 @@ impl Running {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(running) = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            if let Some(handle) = &running.audit {
+                handle.act(audit::action("stop").with("reason", "the last handle was dropped"));
+            }
             running.stop.stop();
         }
     }
@@ -264,31 +290,31 @@ impl Drop for Inner {
 
 fn start_collector(
     cpu: usize,
-    settings: CollectorSettings,
+    (settings, audit): (CollectorSettings, Option<(AuditSettings, AuditDrain)>),
     drain: handoff::Drain,
     stop: Stop,
-) -> Result<CoreHandle<Summary>> {
+) -> Result<CoreHandle<(Summary, Option<AuditSummary>)>> {
     let (ready, opened) = mpsc::sync_channel::<Result<Recovery>>(1);
     let core = runtime::launch("sink", Placement::Cpu(cpu), move || async move {
-        let collector = match Collector::open(settings) {
-            Ok((collector, recovery)) => {
+        let opened = Collector::open(settings).and_then(|opened| Ok((opened, audit::open(audit)?)));
+        let (collector, audit) = match opened {
+            Ok(((collector, recovery), audit)) => {
                 let _ = ready.send(Ok(recovery));
-                collector
+                (collector, audit)
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
-                return Summary::default();
+                return (Summary::default(), None);
             }
         };
         let counters = BufferCounters::new(drain.tally());
-        let stopping = async move {
-            stop.stopped().await;
-            // What is in flight still arrives: the buffer closes when the last shard has ended. This is for a disk that
-            // refuses even then.
-            runtime::sleep(stop.grace() + DISK_GRACE).await;
-            Deadline::after(Mono::now(), DISK_GRACE)
+        let auditing = audit.map(|(log, drain)| runtime::spawn(log.run(drain, stopping(stop.clone()))));
+        let summary = collector.run(drain, counters, stopping(stop)).await;
+        let audit = match auditing {
+            Some(auditing) => auditing.join().await,
+            None => None,
         };
-        collector.run(drain, counters, stopping).await
+        (summary, audit)
     })?;
     // Waited for, so that what is wrong with the data directory is told before anything is polled.
     match opened.recv() {
@@ -303,6 +329,14 @@ fn start_collector(
             Err(core.join().err().unwrap_or_else(|| Error::new(ErrorKind::Stopped, "the sink core ended at start")))
         }
     }
+}
+
+/// When the sink core has to be over even if the disk refuses. What is in flight still arrives, and buffer and log close
+/// when the last shard has ended.
+async fn stopping(stop: Stop) -> Deadline {
+    stop.stopped().await;
+    runtime::sleep(stop.grace() + DISK_GRACE).await;
+    Deadline::after(Mono::now(), DISK_GRACE)
 }
 
 /// Saves quotas and moves the metrics' windows on; needs no core.

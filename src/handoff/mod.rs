@@ -3,6 +3,7 @@
 //! Owns no policy: what a full buffer does or how a window counts is decided in `policy`.
 //! Invariant: nothing here spins, and nothing that was handed over is lost without a counter moving.
 
+mod audit;
 mod buffer;
 mod doorbell;
 mod ledger;
@@ -14,6 +15,7 @@ mod quota;
 mod stop;
 mod sync;
 
+pub use audit::{AuditCounts, AuditDrain, AuditHandle, AuditSeat, AuditSeed, AuditSpec, audit};
 pub use buffer::{BufferClosed, BufferSpec, BufferView, Drain, Publisher, PublisherSeed, Woken, buffer};
 pub use doorbell::{Doorbell, Wait};
 pub use ledger::{DropReason, Ledger, Tally};

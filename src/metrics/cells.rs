@@ -155,6 +155,11 @@ impl Recorder {
         self.row().retries.add(1);
     }
 
+    /// Counts an attempt that was given up before it had a verdict.
+    pub fn cancelled(&self) {
+        self.row().cancelled.add(1);
+    }
+
     /// Counts decoded records.
     pub fn records(&self, count: u64) {
         self.row().records.add(count);
@@ -206,6 +211,7 @@ pub(super) struct Row {
     verdicts: [Counter; Verdict::ALL.len()],
     refusals: [Counter; Refusal::ALL.len()],
     retries: Counter,
+    cancelled: Counter,
     records: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -229,6 +235,7 @@ impl Row {
             verdicts: Default::default(),
             refusals: Default::default(),
             retries: Counter::default(),
+            cancelled: Counter::default(),
             records: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -252,6 +259,7 @@ impl Row {
         sum(&mut into.verdicts, &self.verdicts);
         sum(&mut into.refusals, &self.refusals);
         into.retries += self.retries.read();
+        into.cancelled += self.cancelled.read();
         into.records += self.records.read();
         into.bytes_in += self.bytes_in.read();
         into.bytes_out += self.bytes_out.read();
@@ -278,6 +286,7 @@ pub(super) struct Reading {
     pub(super) verdicts: [u64; Verdict::ALL.len()],
     pub(super) refusals: [u64; Refusal::ALL.len()],
     pub(super) retries: u64,
+    pub(super) cancelled: u64,
     pub(super) records: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -304,6 +313,7 @@ impl Reading {
         sum(&mut self.verdicts, &other.verdicts);
         sum(&mut self.refusals, &other.refusals);
         self.retries += other.retries;
+        self.cancelled += other.cancelled;
         self.records += other.records;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;

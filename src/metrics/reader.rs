@@ -154,6 +154,7 @@ fn describe(reading: &Reading, past: &Past, uptime: Duration, now: Mono) -> Sour
         verdicts: named(Verdict::ALL.map(Verdict::as_str).to_vec(), &reading.verdicts),
         refused: named(Refusal::ALL.map(Refusal::as_str).to_vec(), &reading.refusals),
         retries: reading.retries,
+        cancelled: reading.cancelled,
         records: reading.records,
         bytes_in: reading.bytes_in,
         bytes_out: reading.bytes_out,

@@ -61,6 +61,8 @@ pub struct SourceSnapshot {
     pub refused: BTreeMap<String, u64>,
     /// Attempts that repeated an earlier one.
     pub retries: u64,
+    /// Attempts given up before they had a verdict; not among the requests.
+    pub cancelled: u64,
     /// Records decoded.
     pub records: u64,
     /// Body bytes received.

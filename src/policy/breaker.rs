@@ -93,6 +93,18 @@ pub enum Force {
     Open,
 }
 
+impl Force {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Force::Auto => "auto",
+            Force::Close => "closed",
+            Force::Disable => "disabled",
+            Force::Open => "forced_open",
+        }
+    }
+}
+
 /// The right to make one attempt. Goes back by [`Breaker::release`] or [`Breaker::cancel`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit goes back by release or cancel"]

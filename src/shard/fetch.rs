@@ -10,6 +10,7 @@ use crate::http::{Failure, Timings};
 use crate::model::{Judgement, Native, Query, Record, Verdict};
 use crate::policy::{Cause, Outcome};
 use crate::runtime;
+use crate::shard::audit::{Audit, Told, Trail};
 use crate::shard::lane::{Lane, PermitGuard};
 use crate::shard::semaphore::{Semaphore, Slot};
 use crate::source::{Batch, judge};
@@ -50,7 +51,7 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
         let judged = match &sent.answer {
             Ok(answer) => {
                 body_bytes = answer.body.len();
-                batch = Batch::new(lane.source.spec().id, answer.ts_recv);
+                batch = Batch::new(lane.source.spec().id, answer.ts_recv).attempt(sent.trail.attempt());
                 decode(lane, query, &mut natives, answer, &mut batch)
             }
             Err(failure) => Err(no_answer(failure)),
@@ -88,6 +89,7 @@ pub(super) struct Sent<'a> {
     /// The answer, or why there is no whole one.
     pub answer: Result<Answer, Failure>,
     permit: PermitGuard<'a>,
+    trail: Trail<'a>,
     // Held until the attempt is settled: it counts against limits on concurrency.
     _grant: Grant,
     at: Now,
@@ -102,7 +104,7 @@ pub(super) struct Sent<'a> {
 /// The local refusal: nothing was sent.
 pub(super) async fn send<'a>(
     lane: &'a Lane,
-    request: &Request,
+    request: &'a Request,
     deadline: Deadline,
     asked: Now,
 ) -> Result<Sent<'a>, Judgement> {
@@ -110,16 +112,17 @@ pub(super) async fn send<'a>(
     let (slot, grant, at) = admitted?;
     lane.meter.admitted(at.mono.since(asked.mono));
     let permit = lane.permit(request.base, at).inspect_err(|refusal| lane.meter.refused(refusal))?;
+    let trail = Audit::begin(lane, request, asked, at);
     let mut timings = Timings::default();
     let flight = lane.meter.begin();
     let endpoint = &lane.endpoints[request.base];
     let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
     drop((flight, slot));
-    Ok(Sent { answer, permit, _grant: grant, at, done: Mono::now(), timings })
+    Ok(Sent { answer, permit, trail, _grant: grant, at, done: Mono::now(), timings })
 }
 
 impl Sent<'_> {
-    /// Feeds breaker, quota, retry budget and metrics with the judgement on the attempt; `None` is `ok`.
+    /// Feeds breaker, quota, retry budget, metrics and audit log with the judgement on the attempt; `None` is `ok`.
     pub(super) fn settle(self, lane: &Lane, judgement: Option<&Judgement>, now: Now) {
         let elapsed = self.done.since(self.at.mono);
         let verdict = judgement.map_or(Verdict::Ok, |judgement| judgement.verdict);
@@ -138,10 +141,12 @@ impl Sent<'_> {
             _ => {}
         }
         lane.meter.settled(verdict, elapsed, &self.timings);
+        let decode = now.mono.since(self.done);
+        self.trail.settle(&Told { answer: &self.answer, timings: &self.timings, elapsed, decode, judgement });
     }
 }
 
-/// Waits for a slot and for quota, in the order of arrival, at most until the deadline. Tells when it was through.
+/// Waits for room in the audit log, a slot and quota, in the order of arrival, at most until the deadline. Tells when it was through.
 async fn admit(
     lane: &Lane,
     request: &Request,
@@ -153,6 +158,7 @@ async fn admit(
         Judgement::new(Verdict::UpstreamError, "deadline", "the deadline passed before the request could be sent")
             .local()
     };
+    lane.audit.room(deadline, &mut now).await.ok_or_else(late)?;
     // The lane's own slot first: a source that is full holds none of the shard's.
     let own = within(deadline, &lane.in_flight, &mut now).await.ok_or_else(late)?;
     let shared = within(deadline, &lane.shared, &mut now).await.ok_or_else(late)?;

@@ -11,10 +11,12 @@ use crate::handoff::{QuotaCell, Stop};
 use crate::http::{Client, Endpoint, Limits};
 use crate::model::{Judgement, Kind, Native, Query, Symbol};
 use crate::policy::{Backoff, Breaker, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
+use crate::shard::audit::{self, Audit};
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
 use crate::source::{Context, Source, State};
 use crate::time::{Mono, Now, UnixNanos};
+use crate::wire::Request;
 
 /// What a lane is made from: plain data that crosses to the shard's thread.
 pub struct LaneSpec {
@@ -70,6 +72,8 @@ pub struct Lane {
     pub deadline: Duration,
     /// Its metrics.
     pub(super) meter: Meter,
+    /// Its part of the audit log.
+    pub(super) audit: Audit,
     /// Exchanges of this lane in flight.
     pub in_flight: Semaphore,
     /// Exchanges of the whole shard in flight.
@@ -95,7 +99,14 @@ pub struct Lane {
 
 impl Lane {
     /// Ties a lane to the shard that `client` belongs to.
-    pub(super) fn new(spec: LaneSpec, client: Client, shared: Semaphore, stop: Stop, meter: Meter) -> Lane {
+    pub(super) fn new(
+        spec: LaneSpec,
+        client: Client,
+        shared: Semaphore,
+        stop: Stop,
+        meter: Meter,
+        log: audit::Log,
+    ) -> Lane {
         let breakers = spec.endpoints.iter().map(|_| Breaker::new(spec.breaker)).collect();
         Lane {
             source: spec.source,
@@ -107,6 +118,7 @@ impl Lane {
             limits: spec.limits,
             deadline: spec.deadline,
             meter,
+            audit: Audit::new(log, spec.source.spec().id),
             in_flight: Semaphore::new(spec.in_flight_max),
             shared,
             stop,
@@ -162,6 +174,19 @@ impl Lane {
         let done = act(&cx);
         *natives = cx.natives;
         done
+    }
+
+    /// `text` without the secrets of the request, of the source's credentials and of its session.
+    pub(super) fn redact(&self, request: &Request, text: &str) -> String {
+        let mut shown = request.redact(text);
+        let state = self.state.borrow();
+        let session = state.values.values().map(String::as_str);
+        for secret in self.credentials.exposed().chain(session).filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
+            if shown.contains(secret) {
+                shown = shown.replace(secret, "***");
+            }
+        }
+        shown
     }
 
     /// Where waiters for a bucket's quota queue, so that none overtakes another.
@@ -324,5 +349,7 @@ fn severity(state: crate::policy::BreakerState) -> u8 {
     }
 }
 
+/// Shorter values are no keys, and replacing them would riddle a body.
+const SECRET_BYTES_MIN: usize = 8;
 /// How long an unknown symbol is left out when the provider has no instrument list to be fetched anew.
 const EXCLUDED_FOR: Duration = Duration::from_secs(86_400);

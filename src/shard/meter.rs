@@ -103,6 +103,11 @@ impl Meter {
         self.recorder.stage(Stage::Body, timings.body);
     }
 
+    /// An attempt was given up before its answer was there.
+    pub(super) fn cancelled(&self) {
+        self.recorder.cancelled();
+    }
+
     /// An answer was read into so many records.
     pub(super) fn decoded(&self, elapsed: Duration, records: usize) {
         self.recorder.stage(Stage::Decode, elapsed);

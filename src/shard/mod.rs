@@ -1,6 +1,7 @@
 //! A shard: what one core owns. Its client with pool and connections, its lanes with breakers, budgets and polls, and
 //! its inbox. Shared-nothing: `Rc` and `RefCell`; what crosses cores comes in by handles of `handoff/`.
 
+mod audit;
 mod fetch;
 mod inbox;
 mod lane;
@@ -23,13 +24,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{Mailbox, PublisherSeed, Stop};
+use crate::handoff::{AuditSeat, AuditSeed, Mailbox, PublisherSeed, Stop};
 use crate::http::{Client, ClientSettings, ResolverHandle, TlsContext};
 use crate::metrics::SharedCells;
 use crate::runtime::{self, Tasks};
 use crate::shard::lane::Lane;
 use crate::shard::semaphore::Semaphore;
-use crate::time::{Deadline, Mono};
+use crate::time::{Deadline, Mono, UnixNanos};
 
 /// What a shard is made from: plain data that crosses to its thread.
 pub struct ShardSpec {
@@ -53,6 +54,10 @@ pub struct ShardSpec {
     pub in_flight_max: usize,
     /// Its metrics.
     pub cells: SharedCells,
+    /// Its side of the audit log; `None` while that is off.
+    pub audit: Option<AuditSeed>,
+    /// Bytes of each body that the audit log keeps; `None` keeps none.
+    pub audit_body_bytes_max: Option<usize>,
 }
 
 /// Runs a shard on the calling core until it is told to stop and what was in flight has ended.
@@ -64,6 +69,12 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
     let publisher = Rc::new(spec.publisher.connect());
     let polling = Tasks::default();
     let in_flight = Semaphore::new(spec.in_flight_max);
+    let seat = spec.audit.map(|seed| Rc::new(seed.connect()));
+    let log = audit::Log {
+        ids: Rc::new(audit::Ids::new(spec.index, UnixNanos::now())),
+        seat: seat.clone(),
+        body_bytes_max: spec.audit_body_bytes_max,
+    };
     let mut lanes = Vec::new();
     for mut lane_spec in spec.lanes {
         let polls = std::mem::take(&mut lane_spec.polls);
@@ -77,6 +88,7 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
             in_flight.clone(),
             spec.stop.clone(),
             meter::Meter::new(recorder),
+            log.clone(),
         ));
         for poll in polls {
             polling.spawn(polls::run(lane.clone(), poll, publisher.clone(), spec.stop.clone()));
@@ -87,6 +99,9 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
     let serving = Tasks::default();
     serving.spawn(inbox::serve(lanes.clone(), spec.mailbox, publisher.clone(), serving.clone()));
     serving.spawn(heartbeat(spec.cells, lanes.clone(), client.clone()));
+    if let Some(seat) = &seat {
+        serving.spawn(send_on(seat.clone()));
+    }
     spec.stop.stopped().await;
     let deadline = Deadline::after(Mono::now(), spec.stop.grace());
     while !polling.is_empty() && !deadline.passed(Mono::now()) {
@@ -102,7 +117,19 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
     polling.cancel_all().await;
     serving.cancel_all().await;
     client.close().await;
+    if let Some(seat) = seat {
+        // What was cancelled has its entry by now. A log that takes nothing is waited for as long as its writer is.
+        seat.finish().await;
+    }
     Ok(())
+}
+
+/// Sends the audit log's entries on before their batch is full.
+async fn send_on(seat: Rc<AuditSeat>) {
+    loop {
+        runtime::sleep(AUDIT_LINGER).await;
+        seat.flush();
+    }
 }
 
 /// Shows that the shard is alive, and what changes by itself with time.
@@ -117,5 +144,7 @@ async fn heartbeat(cells: SharedCells, lanes: Rc<Vec<Rc<Lane>>>, client: Client)
     }
 }
 
+/// How long an entry of the audit log may wait for others.
+const AUDIT_LINGER: Duration = Duration::from_millis(25);
 const DRAIN_STEP: Duration = Duration::from_millis(5);
 const HEARTBEAT: Duration = Duration::from_millis(500);

@@ -15,6 +15,16 @@ pub enum Method {
     Post,
 }
 
+impl Method {
+    /// The method's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        }
+    }
+}
+
 /// One request to a provider.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
@@ -140,6 +150,12 @@ impl Request {
     /// Path and query with each secret replaced by `***`: what may be logged.
     pub fn target_redacted(&self) -> String {
         let mut shown = String::with_capacity(self.target.len());
+        self.push_target_redacted(&mut shown);
+        shown
+    }
+
+    /// The same, appended to a text.
+    pub fn push_target_redacted(&self, shown: &mut String) {
         let mut at = 0;
         for range in &self.secrets {
             shown.push_str(&self.target[at..range.start]);
@@ -147,7 +163,6 @@ impl Request {
             at = range.end;
         }
         shown.push_str(&self.target[at..]);
-        shown
     }
 
     /// `text` with every secret of this request replaced by `***`: providers echo keys in bodies and messages.
