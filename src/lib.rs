@@ -226,7 +226,10 @@ pub use crate::metrics::{Latency, QuotaUse, Recent, RecordCounts, ShardSnapshot,
 
 // The simulator.
 pub use crate::runtime::Placement;
-pub use crate::sim::{Sim, SimSettings};
+pub use crate::sim::{
+    Behavior, Counts as SimCounts, Delay, Fault, FaultRule, LimitCounts as SimLimitCounts, Profile, Quota as SimQuota,
+    Sim, SimSettings,
+};
 
 // The host.
 pub use crate::runtime::{RingReport, ring_report, warm_timers};

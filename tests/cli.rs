@@ -255,3 +255,14 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!((ran.status, ran.err.as_str()), (0, ""));
 }
+
+#[test]
+fn a_bad_profile_is_told_in_one_line() {
+    let folder = Folder::new("profile");
+    folder.write("profile.toml", "[default]\nlatncy = \"20ms\"\n");
+    let ran = folder.run(&["sim", "--listen", "127.0.0.1:0", "--profile", "profile.toml"]);
+    let expected = "error: profile.toml: default.latncy: expected one of latency, quota, faults, found \"latncy\"; did you mean latency?\n";
+    assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (2, "", expected));
+    let missing = folder.run(&["sim", "--listen", "127.0.0.1:0", "--profile", "none.toml"]);
+    assert!(missing.status == 1 && missing.err.starts_with("error: cannot read none.toml: "), "{missing:?}");
+}

@@ -10,7 +10,7 @@ use crate::cli::{Done, Failure};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::{self, Placement};
 use crate::shard::state::write_atomically;
-use crate::sim::{Sim, SimSettings};
+use crate::sim::{Profile, Sim, SimSettings};
 
 /// Run the provider simulator alone and print the configuration that asks it.
 ///
@@ -23,6 +23,9 @@ pub struct Simulate {
     /// Serves the recorded answers in this folder (with a manifest.json) instead of samples.
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
+    /// TOML file that says how each source misbehaves: latency, limits, faults.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Serves plain HTTP.
     #[arg(long)]
     plain: bool,
@@ -37,10 +40,18 @@ pub struct Simulate {
 impl Simulate {
     pub(super) fn run(&self) -> Result<Done, Failure> {
         let signals = super::run::signals()?;
+        let profile = match &self.profile {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, &error))?;
+                Profile::parse(&path.display().to_string(), &text)?
+            }
+            None => Profile::default(),
+        };
         runtime::preflight(1)?;
         let placement = self.cpu.map_or(Placement::Unpinned, Placement::Cpu);
         let recordings = self.recordings.clone();
-        let sim = Sim::start(SimSettings { listen: self.listen, placement, plain: self.plain, recordings })?;
+        let settings = SimSettings { listen: self.listen, placement, plain: self.plain, recordings };
+        let sim = Sim::start_with(settings, profile)?;
         let ca_file = write_ca(&self.data, &sim)?;
         let text = sim.toml(ca_file.as_deref(), self.recordings.as_deref())?;
         let mut out = std::io::stdout().lock();

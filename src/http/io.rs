@@ -119,6 +119,17 @@ pub(super) fn adopt(socket: socket2::Socket) -> TcpStream {
     unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
 }
 
+/// Has the close of a socket reset the connection: what is still to be sent is lost, and the peer sees an error instead
+/// of an end. For servers that play a broken one.
+///
+/// # Errors
+/// What the system says.
+pub fn close_by_reset(stream: &TcpStream) -> io::Result<()> {
+    // SAFETY: the descriptor is the stream's own, which is borrowed for longer than this function runs.
+    let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO))
+}
+
 /// Has the allocator hand pages without a live byte back to the system: it does so by itself only while it is busy, and
 /// what many connections give back at once is given back when nothing is going on. A program with another allocator than
 /// mimalloc has nothing here to hand back.

@@ -23,6 +23,7 @@ mod validators;
 pub use client::{Client, ClientSettings, PoolStats};
 pub use endpoint::{Endpoint, PoolKey};
 pub use failure::{Failure, Phase, REASONS};
+pub use io::close_by_reset;
 pub use limits::{Limits, Protocol, Timings};
 pub use resolver::{DnsSettings, ResolverHandle};
 pub use tls::TlsContext;

@@ -92,7 +92,8 @@ impl Answers {
     }
 }
 
-fn asked<'a>(source: usize, base: usize, method: &'a str, target: &'a str) -> Asked<'a> {
+/// A request as routes, limits and faults see it.
+pub fn asked<'a>(source: usize, base: usize, method: &'a str, target: &'a str) -> Asked<'a> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let decode =
         |text: &str| percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();

@@ -352,7 +352,7 @@ fn map_decimal(value: &mut Value, map: impl FnOnce(Dec) -> Result<Dec, &'static 
 
 /// Calls `act` on every value a pointer names; `*` stands for every index or key. A pointer that names nothing is an
 /// error only when it has no `*`: samples may have empty lists.
-fn visit(
+pub(super) fn visit(
     value: &mut Value,
     pointer: &str,
     act: &mut dyn FnMut(&mut Value) -> Result<(), String>,
