@@ -9,7 +9,7 @@ use futures_lite::future::block_on;
 
 use tidegate as _;
 use tidegate::handoff::{BufferSpec, QuotaCell, QuotaSettings, buffer, mailbox};
-use tidegate::metrics::{Attempt, ShardCells, Stage};
+use tidegate::metrics::{Attempt, CoreCells, ShardCells, Stage};
 use tidegate::model::{Data, Dec, Native, Quote, Record, Symbol, Verdict};
 use tidegate::policy::{WindowShape, WindowSpec};
 use tidegate::source::SOURCES;
@@ -90,7 +90,7 @@ fn mailboxes(c: &mut Criterion) {
 
 fn record(c: &mut Criterion) {
     let source = SOURCES[0].spec().id;
-    let cells = ShardCells::new(&[source]);
+    let cells = ShardCells::new(CoreCells::new("shard-0", None), &[source]);
     let Some(recorder) = cells.recorder(source) else { return };
     let mut nanos = 1_u64;
     c.bench_function("metrics/attempt_and_three_stages", |b| {

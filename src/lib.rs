@@ -141,8 +141,10 @@
 //! | 4 | `http` | names, TLS, connections, pool, client |
 //! | 5 | `source`, `sink` | one file per provider, one per target |
 //! | 6 | `shard`, `collector` | what a shard owns; what the sink core owns |
-//! | 7 | `engine`, `sim` | the handle and the plan; the simulator, which never imports shard or engine |
-//! | 8 | `cli` | the program |
+//! | 6 | `sim` | the simulator, which never imports shard or engine |
+//! | 7 | `control` | admin server, exposition, alerts; sees snapshots, never a shard |
+//! | 8 | `engine` | the handle and the plan |
+//! | 9 | `cli` | the program |
 //!
 //! Absent on purpose: `source` knows no `http`, `runtime` or `handoff`; `shard` knows no `sink`; the environment is read
 //! in `config` alone and the clock in `time` alone.
@@ -200,7 +202,7 @@
 // The public interface is what follows; no type of the runtime, the HTTP stack, TLS or the queue is in it.
 
 // The engine and what is asked of it.
-pub use crate::collector::{AuditSummary, CollectorStatus, JournalStatus, SinkStatus, Summary as JournalSummary};
+pub use crate::collector::{AuditSummary, Summary as JournalSummary};
 pub use crate::engine::{Answered, Ask, Engine, EngineBuilder, Finish, Pending};
 pub use crate::error::{Error, ErrorKind, Origin, Result};
 pub use crate::handoff::AuditCounts;
@@ -209,9 +211,9 @@ pub use crate::source::{Instrument, Instruments, State};
 
 // Settings.
 pub use crate::config::{
-    Audit, AuditLevel, Breaker, Buffer, Cores, CpuChoice, CpuList, Credentials, Environment, Http, HttpVersion,
-    Journal, Loaded, Loader, Log, LogFormat, PollSettings, Problem, Problems, Proxy, Retry, Secret, Settings,
-    SinkSettings, SinkTarget, SourceSettings, Targets,
+    Admin, Alerts, Audit, AuditLevel, Breaker, Buffer, Cores, CpuChoice, CpuList, Credentials, Environment, Http,
+    HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics, PollSettings, Problem, Problems, Proxy, Retry,
+    Secret, Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
 };
 
 // Records and questions.
@@ -222,7 +224,11 @@ pub use crate::model::{
 pub use crate::time::UnixNanos;
 
 // Measurements.
-pub use crate::metrics::{Latency, QuotaUse, Recent, RecordCounts, ShardSnapshot, Snapshot, SourceSnapshot};
+pub use crate::metrics::{
+    Alert, BufferSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus, Latency, QuotaUse, Reason,
+    Recent, RecordCounts, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, Snapshot, SourceSnapshot, TapSnapshot,
+    TargetsSnapshot,
+};
 
 // The simulator.
 pub use crate::runtime::Placement;

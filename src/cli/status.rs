@@ -47,6 +47,6 @@ fn text(snapshot: &Snapshot) -> String {
         total.success_rate * 100.0,
         total.breakers_open,
         snapshot.records.queued,
-        snapshot.buffer_capacity,
+        snapshot.buffer.capacity,
     )
 }

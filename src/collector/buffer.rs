@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 
-use super::run::{CollectorStatus, Counters, Inlet, Woken};
+use super::run::{Counters, Inlet, Woken};
 use crate::handoff::{self, Drain, DropReason, Tally};
+use crate::metrics::{CollectorStatus, SharedSink, SinkRecorder};
 use crate::model::Record;
+use crate::time::UnixNanos;
 
 impl Inlet for Drain {
     fn pop_batch(&mut self, max: usize, out: &mut Vec<Record>) -> usize {
@@ -19,20 +21,31 @@ impl Inlet for Drain {
     }
 }
 
-/// Moves the buffer's counters, and tells when the journal begins or ceases to fail.
+/// Moves the buffer's counters and the sink core's metrics, and tells when the journal begins or ceases to fail.
 pub struct BufferCounters {
     tally: Tally,
+    cells: SharedSink,
+    recorder: RefCell<SinkRecorder>,
     failing: RefCell<Option<String>>,
 }
 
 impl BufferCounters {
-    /// The counters of a buffer.
-    pub fn new(tally: Tally) -> Self {
-        BufferCounters { tally, failing: RefCell::default() }
+    /// The counters of a buffer, and the cells of the sink core that reads it.
+    pub fn new(tally: Tally, cells: SharedSink) -> Self {
+        let recorder = RefCell::new(cells.recorder());
+        BufferCounters { tally, cells, recorder, failing: RefCell::default() }
     }
 }
 
 impl Counters for BufferCounters {
+    fn taken(&self, records: &[Record], now: UnixNanos) {
+        self.recorder.borrow_mut().taken(records, now);
+    }
+
+    fn written(&self, records: &[Record], _first_seq: u64, taken: UnixNanos) {
+        self.recorder.borrow().written(records, taken, UnixNanos::now());
+    }
+
     fn delivered(&self, record: &Record) {
         self.tally.delivered(record);
     }
@@ -46,6 +59,7 @@ impl Counters for BufferCounters {
     }
 
     fn status(&self, status: &CollectorStatus) {
+        self.cells.tell(status);
         let failing = status.journal.as_ref().and_then(|journal| journal.failing.clone());
         let mut known = self.failing.borrow_mut();
         if known.is_some() != failing.is_some() {

@@ -15,6 +15,7 @@ use super::dedupe::Dedupe;
 use super::journal::{Batch, Journal, JournalReader, Place, Reading};
 use crate::config::{SinkSettings, SinkTarget};
 use crate::error::{Error, Result};
+use crate::metrics::SinkStatus;
 use crate::model::Record;
 use crate::runtime::sleep;
 use crate::sink::{self, Refusal, Sink, SinkBatch};
@@ -39,33 +40,6 @@ impl Default for DeliverySettings {
             commit_interval: Duration::from_secs(1),
         }
     }
-}
-
-/// How a sink does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SinkStatus {
-    /// The sink's name.
-    pub name: String,
-    /// The last `seq` that is safe at the sink.
-    pub committed_seq: u64,
-    /// Records delivered by this run.
-    pub delivered: u64,
-    /// Records put aside as refused for good.
-    pub dead: u64,
-    /// Records the journal no longer had, or that were damaged.
-    pub missing: u64,
-    /// Records in the journal that are not safe at the sink.
-    pub lag_records: u64,
-    /// Bytes of the journal behind the sink's place.
-    pub lag_bytes: u64,
-    /// Age of the last record delivered, while the sink lags.
-    pub lag: Duration,
-    /// What the sink said, while it takes nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failing: Option<String>,
-    /// `ts_publish` of the last record delivered.
-    #[serde(skip)]
-    last_publish: UnixNanos,
 }
 
 /// A sink's committed offset.
@@ -222,7 +196,7 @@ impl Delivery {
             let mut status = sink.status.clone();
             status.lag_records = written_seq.saturating_sub(status.committed_seq);
             if status.lag_records > 0 && status.last_publish != UnixNanos::EPOCH {
-                status.lag = UnixNanos::now().since(status.last_publish);
+                status.lag_ms = UnixNanos::now().since(status.last_publish).as_millis() as u64;
             }
             statuses.push(status);
         }

@@ -17,9 +17,7 @@ mod tests;
 pub use audit::{ACTIONS_DIR, AuditLog, AuditSettings, AuditSummary};
 pub use buffer::BufferCounters;
 pub use dedupe::{Dedupe, DedupeSettings};
-pub use delivery::{DeliverySettings, Offset, OffsetFile, SinkStatus};
+pub use delivery::{DeliverySettings, Offset, OffsetFile};
 pub use journal::{Journal, JournalReader, JournalSettings, Reading, Recovery};
 pub use lock::DataLock;
-pub use run::{
-    BatchSettings, Collector, CollectorSettings, CollectorStatus, Counters, Inlet, JournalStatus, Summary, Woken, run,
-};
+pub use run::{BatchSettings, Collector, CollectorSettings, Counters, Inlet, Summary, Woken, run};

@@ -10,10 +10,11 @@ use futures_lite::FutureExt as _;
 use serde::Serialize;
 
 use super::dedupe::{Dedupe, DedupeSettings};
-use super::delivery::{Delivery, DeliverySettings, SinkStatus};
+use super::delivery::{Delivery, DeliverySettings};
 use super::journal::{FaultHook, Journal, JournalSettings, Recovery};
 use crate::config::SinkSettings;
 use crate::error::{Error, Result};
+use crate::metrics::{CollectorStatus, JournalStatus};
 use crate::model::Record;
 use crate::runtime::sleep;
 use crate::time::{Deadline, Mono, UnixNanos};
@@ -38,6 +39,11 @@ pub enum Woken {
 
 /// What is told of the records taken.
 pub trait Counters {
+    /// These records were taken from the inlet, duplicates included.
+    fn taken(&self, _records: &[Record], _now: UnixNanos) {}
+    /// The journal has these records, numbered from `first_seq` on, which had been taken at `taken`; without a journal
+    /// nothing more will be done with them, and `first_seq` is 0.
+    fn written(&self, _records: &[Record], _first_seq: u64, _taken: UnixNanos) {}
     /// The journal has the record; without a journal: it was taken.
     fn delivered(&self, record: &Record);
     /// The record was dropped as a duplicate.
@@ -84,34 +90,6 @@ pub struct CollectorSettings {
     pub sinks: Vec<SinkSettings>,
     /// How sinks are driven.
     pub delivery: DeliverySettings,
-}
-
-/// How the journal does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct JournalStatus {
-    /// The last `seq` written.
-    pub written_seq: u64,
-    /// The last `seq` that is durable.
-    pub durable_seq: u64,
-    /// Bytes written by this run.
-    pub bytes_written: u64,
-    /// Segments opened by this run.
-    pub segments: u64,
-    /// What the disk said, while it refuses.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failing: Option<String>,
-    /// Since when it refuses.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failing_since: Option<UnixNanos>,
-}
-
-/// How the collector does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CollectorStatus {
-    /// The journal; `None` without one.
-    pub journal: Option<JournalStatus>,
-    /// Each sink.
-    pub sinks: Vec<SinkStatus>,
 }
 
 /// What a collector did.
@@ -283,7 +261,8 @@ impl Collector {
         counters: &impl Counters,
         stop: &mut Stop<'_, F>,
     ) -> bool {
-        let taken = hand.len();
+        let (taken, taken_at) = (hand.len(), UnixNanos::now());
+        counters.taken(hand, taken_at);
         hand.retain(|record| {
             let is_duplicate = self.dedupe.is_duplicate(record);
             if is_duplicate {
@@ -295,16 +274,18 @@ impl Collector {
         counters.put_down(taken - hand.len());
         let mut from = 0;
         while from < hand.len() {
-            let count = match &self.journal {
+            let (count, first_seq) = match &self.journal {
                 Some(journal) => {
-                    let count = encode(&hand[from..], journal.next_seq(), self.batch.bytes, &mut self.lines);
+                    let first_seq = journal.next_seq();
+                    let count = encode(&hand[from..], first_seq, self.batch.bytes, &mut self.lines);
                     if !self.append(count as u64, counters, stop).await {
                         return false;
                     }
-                    count
+                    (count, first_seq)
                 }
-                None => hand.len() - from,
+                None => (hand.len() - from, 0),
             };
+            counters.written(&hand[from..from + count], first_seq, taken_at);
             hand[from..from + count].iter().for_each(|record| counters.delivered(record));
             counters.put_down(count);
             self.summary.delivered += count as u64;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::journal::{Fault, FaultHook, Operation, verify};
 use super::*;
 use crate::config::{SinkSettings, SinkTarget};
+use crate::metrics::CollectorStatus;
 use crate::model::{Data, Record, SourceId, Symbol, Trade};
 use crate::runtime::{Placement, launch, sleep, spawn, timeout};
 use crate::time::{Deadline, Mono, UnixNanos};

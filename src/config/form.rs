@@ -1,6 +1,7 @@
 //! The forms that a setting's value can have, and how each is read. A value comes as text (environment, flags,
 //! defaults) or typed (a file); both are read by the same rules. Invariant: what a form refuses names what it expects.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::config::cpus::CpuChoice;
 /// How a setting's value is written, and between which bounds it may lie.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {
+    /// An address and a port to listen on: `127.0.0.1:9464`, `[::1]:9464`.
+    Address,
     /// A size: `32MiB`, `500KB`, or a plain number of bytes.
     Bytes(u64, u64),
     /// A whole number.
@@ -30,10 +33,14 @@ pub enum Form {
     Proxy,
     /// A number from 0 to 1.
     Ratio,
+    /// A token; never shown.
+    Secret,
     /// Any text.
     Text,
     /// `http://` or `https://`, a host, perhaps a port and a path.
     Url,
+    /// An address to post to, perhaps with a query; never shown, for it often holds a key.
+    Webhook,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -41,6 +48,8 @@ pub enum Form {
 /// A value that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Parsed {
+    /// Of [`Form::Address`].
+    Address(SocketAddr),
     /// Of [`Form::Bytes`] and [`Form::Count`].
     Count(u64),
     /// Of [`Form::Cpus`].
@@ -57,6 +66,8 @@ pub enum Parsed {
     Proxy(Proxy),
     /// Of [`Form::Ratio`].
     Ratio(f64),
+    /// Of [`Form::Secret`] and [`Form::Webhook`].
+    Secret(Secret),
     /// Of [`Form::Text`], [`Form::Url`] and [`Form::Word`].
     Text(String),
 }
@@ -120,6 +131,7 @@ impl Form {
     pub fn parse_text(self, text: &str) -> Result<Parsed, String> {
         let wrong = || self.expected();
         match self {
+            Form::Address => text.parse().map(Parsed::Address).map_err(|_| wrong()),
             Form::Bytes(min, max) => {
                 parse_bytes(text).filter(|bytes| (min..=max).contains(bytes)).map(Parsed::Count).ok_or_else(wrong)
             }
@@ -147,9 +159,18 @@ impl Form {
                 Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(Parsed::Ratio(ratio)),
                 _ => Err(wrong()),
             },
+            Form::Secret if text.len() >= TOKEN_LEN_MIN && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(Parsed::Secret(Secret::new(text)))
+            }
+            Form::Secret => Err(wrong()),
             Form::Text => Ok(Parsed::Text(text.to_owned())),
             Form::Url if is_url(text) => Ok(Parsed::Text(text.trim_end_matches('/').to_owned())),
             Form::Url => Err(wrong()),
+            Form::Webhook => {
+                let (address, query) = text.split_once('?').unwrap_or((text, ""));
+                let plain = is_url(address) && !query.contains(['#', '?']) && !query.contains(char::is_whitespace);
+                if plain { Ok(Parsed::Secret(Secret::new(text))) } else { Err(wrong()) }
+            }
             Form::Word(words) if words.contains(&text) => Ok(Parsed::Text(text.to_owned())),
             Form::Word(_) => Err(wrong()),
         }
@@ -158,6 +179,7 @@ impl Form {
     /// What a value of this form looks like.
     pub fn expected(self) -> String {
         match self {
+            Form::Address => "expected an address and a port such as 127.0.0.1:9464 or [::1]:0".to_owned(),
             Form::Bytes(min, max) => {
                 format!("expected a size such as 32MiB from {} to {}", show_bytes(min), show_bytes(max))
             }
@@ -171,10 +193,12 @@ impl Form {
             Form::Path => "expected a path".to_owned(),
             Form::Proxy => "expected a proxy such as http://user:password@host:3128".to_owned(),
             Form::Ratio => "expected a number from 0 to 1".to_owned(),
+            Form::Secret => format!("expected a token of {TOKEN_LEN_MIN} visible characters or more"),
             Form::Text => "expected a text".to_owned(),
             Form::Url => "expected an address such as https://host or http://host:8080/path, without user, query and \
                           fragment"
                 .to_owned(),
+            Form::Webhook => "expected an address to post to such as https://host/path?key=value".to_owned(),
             Form::Word(words) => format!("expected one of {}", words.join(", ")),
         }
     }
@@ -182,6 +206,7 @@ impl Form {
     /// The unit or form, in a few words, for lists of settings.
     pub fn unit(self) -> String {
         match self {
+            Form::Address => "address:port".to_owned(),
             Form::Bytes(..) => "size: B, KiB, MiB, GiB".to_owned(),
             Form::Count(min, max) => format!("whole number, {min} to {max}"),
             Form::Cpus => "CPU list, or auto".to_owned(),
@@ -191,16 +216,17 @@ impl Form {
             Form::Path => "path".to_owned(),
             Form::Proxy => "address of an HTTP proxy".to_owned(),
             Form::Ratio => "share, 0 to 1".to_owned(),
+            Form::Secret => "token".to_owned(),
             Form::Text => "text".to_owned(),
-            Form::Url => "address, http or https".to_owned(),
+            Form::Url | Form::Webhook => "address, http or https".to_owned(),
             Form::Word(words) => words.join(", "),
         }
     }
 
-    /// A value as it may stand in an error: proxies carry passwords and are not shown.
+    /// A value as it may stand in an error: proxies carry passwords and are not shown, and neither are secrets.
     pub fn show(self, value: &Value) -> String {
         match &value.kind {
-            _ if matches!(self, Form::Proxy) => "another form".to_owned(),
+            _ if matches!(self, Form::Proxy | Form::Secret | Form::Webhook) => "another form".to_owned(),
             // A wrong address may carry a password before its host.
             ValueKind::String(text) if matches!(self, Form::Url) && text.contains('@') => "one with a user".to_owned(),
             kind => show_kind(kind),
@@ -317,6 +343,9 @@ fn is_url(text: &str) -> bool {
     plain && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
+/// A shorter token could be guessed over a network in time.
+const TOKEN_LEN_MIN: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,6 +412,34 @@ mod tests {
             assert!(Form::Url.parse_text(bad).is_err(), "{bad}");
         }
         assert_eq!(Form::Url.parse_text("https://host/").unwrap(), Parsed::Text("https://host".to_owned()));
+    }
+
+    #[test]
+    fn secrets_are_read_and_never_shown() {
+        for (text, fits) in [("0123456789abcdef", true), ("0123456789abcde", false), ("0123456789 abcdef", false)] {
+            assert_eq!(Form::Secret.parse_text(text).is_ok(), fits, "{text}");
+        }
+        for good in ["https://hooks.example.com/T0/hunter2", "http://127.0.0.1:9/x?key=hunter2"] {
+            let parsed = Form::Webhook.parse_text(good).unwrap();
+            assert!(matches!(&parsed, Parsed::Secret(secret) if secret.expose() == good));
+            assert!(!format!("{parsed:?}").contains("hunter2"));
+        }
+        for bad in ["hooks.example.com", "https://u:p@host/x", "https://host/x?a?b", "https://host/#x", "ftp://host"] {
+            assert!(Form::Webhook.parse_text(bad).is_err(), "{bad}");
+        }
+        for form in [Form::Secret, Form::Webhook] {
+            assert_eq!(form.show(&Value::from("hunter2")), "another form");
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        for (text, fits) in [("127.0.0.1:0", true), ("[::1]:9464", true), ("0.0.0.0:9464", true)] {
+            assert_eq!(Form::Address.parse_text(text).is_ok(), fits, "{text}");
+        }
+        for bad in ["9464", ":9464", "localhost:9464", "127.0.0.1", "127.0.0.1:99999", ""] {
+            assert!(Form::Address.parse_text(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod problem;
 mod read;
 mod secret;
 mod settings;
+mod watch;
 
 pub use cpus::{CpuChoice, CpuList, Cpus, Placement};
 pub use defaults::{
@@ -28,3 +29,4 @@ pub use settings::{
     Audit, AuditLevel, Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry,
     Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
 };
+pub use watch::{Admin, Alerts, Metrics};

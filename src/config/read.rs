@@ -2,11 +2,13 @@
 //! when it is unknown or does not fit. Invariant: after reading, every setting with a default has a value.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
 
+use crate::config::Secret;
 use crate::config::cpus::CpuChoice;
 use crate::config::defaults::Setting;
 use crate::config::form::{Parsed, Proxy, show_kind};
@@ -110,6 +112,15 @@ impl Values {
     pub(super) fn cpus(&self, key: &str) -> CpuChoice {
         let cpus = self.find(key, |parsed| if let Parsed::Cpus(cpus) = parsed { Some(cpus.clone()) } else { None });
         cpus.unwrap_or_else(|| no_value(key))
+    }
+
+    pub(super) fn address(&self, key: &str) -> SocketAddr {
+        let address = self.find(key, |parsed| if let Parsed::Address(at) = parsed { Some(*at) } else { None });
+        address.unwrap_or_else(|| no_value(key))
+    }
+
+    pub(super) fn secret(&self, key: &str) -> Option<Secret> {
+        self.find(key, |parsed| if let Parsed::Secret(secret) = parsed { Some(secret.clone()) } else { None })
     }
 
     pub(super) fn list(&self, key: &str) -> Vec<String> {

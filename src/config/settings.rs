@@ -12,6 +12,7 @@ use crate::config::defaults::{POLL_SETTINGS, SETTINGS, SINK_SETTINGS, SOURCE_SET
 use crate::config::form::{Form, Parsed, Proxy, show_kind};
 use crate::config::problem::{Problem, Problems, did_you_mean};
 use crate::config::read::{Scope, Values, place_of};
+use crate::config::watch::{Admin, Alerts, Metrics};
 use crate::config::{Environment, Loader};
 use crate::error::Result;
 use crate::model::Kind;
@@ -48,6 +49,12 @@ pub struct Settings {
     pub retry: Retry,
     /// The log.
     pub log: Log,
+    /// The admin server.
+    pub admin: Admin,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The alerts.
+    pub alerts: Alerts,
     /// The sources, by id.
     pub sources: Vec<SourceSettings>,
     /// The sinks, in the file's order.
@@ -70,6 +77,10 @@ pub struct Cores {
 pub struct Targets {
     /// Latency that 95 % of requests should stay under.
     pub p95: Duration,
+    /// Latency that 99 % of requests should stay under.
+    pub p99: Duration,
+    /// Share of requests that should succeed.
+    pub success_rate: f64,
     /// Requests per second to be able to sustain.
     pub requests_per_second: u64,
 }
@@ -376,6 +387,8 @@ impl Settings {
             cores: Cores { shards: values.cpus("cores.shards"), sink: values.cpus("cores.sink") },
             targets: Targets {
                 p95: values.duration("targets.p95"),
+                p99: values.duration("targets.p99"),
+                success_rate: values.ratio("targets.success_rate"),
                 requests_per_second: values.count("targets.requests_per_second"),
             },
             http: Http {
@@ -448,6 +461,9 @@ impl Settings {
                 },
                 filter: values.text("log.filter").unwrap_or_default(),
             },
+            admin: Admin::read(&values),
+            metrics: Metrics::read(&values),
+            alerts: Alerts::read(&values),
             sources: sources(table.get("sources"), problems),
             sinks: sinks(table.get("sinks"), problems),
             places,

@@ -94,6 +94,7 @@ pub fn check(loaded: Loaded, environment: &Environment, cpus: &Cpus) -> Result<C
     check_cores(&settings, cpus, &mut problems);
     let placement = Placement::choose(&settings.cores.shards, &settings.cores.sink, &cpus.allowed);
     check_limits(&settings, &mut problems);
+    check_admin(&settings, &mut problems);
     check_sinks(&settings, &mut problems);
     let mut sources = Vec::new();
     for source in &settings.sources {
@@ -187,6 +188,17 @@ fn check_limits(settings: &Settings, problems: &mut Problems) {
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&settings.log.filter) {
         let filter = &settings.log.filter;
         refuse("log.filter", format!("expected levels such as info,tidegate::http=debug, found {filter:?}: {error}"));
+    }
+}
+
+fn check_admin(settings: &Settings, problems: &mut Problems) {
+    let admin = &settings.admin;
+    if admin.enabled && admin.token.is_none() && !admin.listen.ip().is_loopback() {
+        let message = format!(
+            "expected a token, found none: {} can be reached from other hosts; set one, or listen on 127.0.0.1",
+            admin.listen
+        );
+        problems.push(Problem::new("admin.token", settings.place("admin.listen"), message));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::engine::audit;
 use crate::engine::start::{Finish, Running};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{AuditCounts, AuditHandle, BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
-use crate::metrics::{MetricsReader, Snapshot};
+use crate::metrics::{BufferSnapshot, MetricsReader, Snapshot};
 use crate::model::{Judgement, Query, Record, SourceId, Verdict};
 use crate::policy::Force;
 use crate::runtime;
@@ -112,7 +112,11 @@ impl Engine {
         let mut snapshot = reader.snapshot(now);
         drop(reader);
         snapshot.records = self.0.view.counts();
-        snapshot.buffer_capacity = self.0.view.capacity() as u64;
+        snapshot.buffer = BufferSnapshot {
+            capacity: self.0.view.capacity() as u64,
+            len: self.0.view.len() as u64,
+            high_water: self.0.view.high_water() as u64,
+        };
         for (source, cell) in &self.0.quotas {
             let Some(row) = snapshot.sources.get_mut(source.as_str()) else { continue };
             let quota = cell.snapshot(now);

@@ -18,7 +18,7 @@ use crate::engine::{keep, sinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, QuotaCell, Stop, StopSource};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
-use crate::metrics::{MetricsReader, RecordCounts, ShardCells, SharedCells};
+use crate::metrics::{CoreCells, MetricsReader, RecordCounts, ShardCells, SharedCells, SharedSink, SinkCells};
 use crate::model::SourceId;
 use crate::runtime::{self, CoreHandle, Placement};
 use crate::shard::{self, ShardSpec};
@@ -140,7 +140,7 @@ impl EngineBuilder {
 
         let ids: Vec<SourceId> = checked.sources.iter().map(|source| source.source.spec().id).collect();
         let plan = plan::plan(&checked, &self.options)?;
-        let (publisher, drain) = handoff::buffer(buffer_spec(&checked, ids));
+        let (publisher, drain) = handoff::buffer(buffer_spec(&checked, ids.clone()));
         let view = drain.view();
         let (stop, listener) = handoff::stop();
         let mut drain = Some(drain);
@@ -151,12 +151,22 @@ impl EngineBuilder {
         } else {
             AuditParts::new(&checked, plan.shards.len(), sinks::audit_settings(&checked, &run))
         };
-        let collector = if self.drain_by_caller {
-            None
-        } else {
+        let sink = (!self.drain_by_caller).then(|| {
+            let core = CoreCells::new("sink", Some(checked.placement.sink));
+            SinkCells::new(core, &ids, checked.settings.metrics.symbols_max)
+        });
+        let collector = if let Some(cells) = sink.clone() {
             let drain = drain.take().ok_or_else(|| Error::new(ErrorKind::Misuse, "the buffer has one reader"))?;
             let settings = sinks::collector_settings(&checked, &run, self.journal && self.data);
-            Some(start_collector(checked.placement.sink, (settings, audit.writer.take()), drain, listener.clone())?)
+            Some(start_collector(
+                checked.placement.sink,
+                (settings, audit.writer.take()),
+                drain,
+                cells,
+                listener.clone(),
+            )?)
+        } else {
+            None
         };
 
         let tls = match (&self.trust_pem, &checked.settings.tls_ca_file) {
@@ -172,7 +182,7 @@ impl EngineBuilder {
         for (index, (lanes, cpu)) in plan.shards.into_iter().zip(&checked.placement.shards).enumerate() {
             let (sender, mailbox) = handoff::mailbox(MAILBOX_MAX);
             let owned: Vec<SourceId> = lanes.iter().map(|lane| lane.source.spec().id).collect();
-            cells.push(ShardCells::new(&owned));
+            cells.push(ShardCells::new(CoreCells::new(format!("shard-{index}"), Some(*cpu)), &owned));
             let spec = ShardSpec {
                 index,
                 client: self.client_settings(&checked),
@@ -196,7 +206,7 @@ impl EngineBuilder {
         if let Some(handle) = &audit.handle {
             audit::started(handle, &checked, &run);
         }
-        let reader = Arc::new(Mutex::new(MetricsReader::new(cells, Now::read())));
+        let reader = Arc::new(Mutex::new(MetricsReader::new(cells, sink, Vec::new(), Now::read())));
         let control = start_housekeeping(plan.kept, reader.clone())?;
         let running = Running { stop, shards, collector, control, audit: audit.handle.clone(), _lock: lock };
         Ok(Engine(Arc::new(Inner {
@@ -292,6 +302,7 @@ fn start_collector(
     cpu: usize,
     (settings, audit): (CollectorSettings, Option<(AuditSettings, AuditDrain)>),
     drain: handoff::Drain,
+    cells: SharedSink,
     stop: Stop,
 ) -> Result<CoreHandle<(Summary, Option<AuditSummary>)>> {
     let (ready, opened) = mpsc::sync_channel::<Result<Recovery>>(1);
@@ -307,13 +318,15 @@ fn start_collector(
                 return (Summary::default(), None);
             }
         };
-        let counters = BufferCounters::new(drain.tally());
+        let beats = runtime::spawn(runtime::heartbeat(cells.core().clone(), || {}));
+        let counters = BufferCounters::new(drain.tally(), cells);
         let auditing = audit.map(|(log, drain)| runtime::spawn(log.run(drain, stopping(stop.clone()))));
         let summary = collector.run(drain, counters, stopping(stop)).await;
         let audit = match auditing {
             Some(auditing) => auditing.join().await,
             None => None,
         };
+        beats.cancel().await;
         (summary, audit)
     })?;
     // Waited for, so that what is wrong with the data directory is told before anything is polled.

@@ -280,6 +280,21 @@ impl BufferView {
     pub fn capacity(&self) -> usize {
         self.shared.queue.capacity()
     }
+
+    /// Records in the buffer.
+    pub fn len(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Whether the buffer is empty.
+    pub fn is_empty(&self) -> bool {
+        self.shared.queue.is_empty()
+    }
+
+    /// Records from which on polling slows down.
+    pub fn high_water(&self) -> usize {
+        self.shared.high_water
+    }
 }
 
 impl Drop for Drain {

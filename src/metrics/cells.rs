@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::core::CoreCells;
 use super::histogram::{Counts, Histogram, bump};
-use super::names::{Refusal, Stage};
-use super::snapshot::ShardSnapshot;
+use super::names::{BREAKER_STATES, Refusal, Stage};
 use crate::model::{SourceId, Verdict};
-use crate::time::Mono;
 
 /// A number that only grows, with a single writer.
 #[derive(Debug, Default)]
@@ -61,44 +60,40 @@ pub struct Attempt {
 /// The cells of one shard, one row for each source, in the order of the plan.
 #[derive(Debug)]
 pub struct ShardCells {
+    core: Arc<CoreCells>,
     rows: Vec<Row>,
-    heartbeat: Gauge,
-    cpu_nanos: Gauge,
     connections_open: Gauge,
     connections_idle: Gauge,
     connection_waiters: Gauge,
 }
 
 impl ShardCells {
-    /// Cells for these sources, all zero.
-    pub fn new(sources: &[SourceId]) -> Arc<Self> {
+    /// Cells of a shard's core and for these sources, all zero.
+    pub fn new(core: Arc<CoreCells>, sources: &[SourceId]) -> Arc<Self> {
         Arc::new(ShardCells {
+            core,
             rows: sources.iter().map(|source| Row::new(*source)).collect(),
-            heartbeat: Gauge::default(),
-            cpu_nanos: Gauge::default(),
             connections_open: Gauge::default(),
             connections_idle: Gauge::default(),
             connection_waiters: Gauge::default(),
         })
     }
 
-    /// Says that the shard is alive, what its thread has used, and how its pool stands. Only the shard calls it.
-    pub fn beat(&self, now: Mono, cpu: Duration, open: usize, idle: usize, waiting: usize) {
-        self.heartbeat.set(now.as_nanos());
-        self.cpu_nanos.set(cpu.as_nanos() as u64);
+    /// The cells of its core.
+    pub fn core(&self) -> &Arc<CoreCells> {
+        &self.core
+    }
+
+    /// Says how the shard's pool stands. Only the shard calls it.
+    pub fn connections(&self, open: usize, idle: usize, waiting: usize) {
         self.connections_open.set(open as u64);
         self.connections_idle.set(idle as u64);
         self.connection_waiters.set(waiting as u64);
     }
 
-    pub(super) fn health(&self, now: Mono) -> ShardSnapshot {
-        ShardSnapshot {
-            heartbeat_age_ms: now.since(Mono::from_nanos(self.heartbeat.read())).as_millis() as u64,
-            cpu_ms: self.cpu_nanos.read() / 1_000_000,
-            connections_open: self.connections_open.read(),
-            connections_idle: self.connections_idle.read(),
-            connection_waiters: self.connection_waiters.read(),
-        }
+    /// Connections open, idle, and exchanges that wait for one.
+    pub(super) fn pool(&self) -> [u64; 3] {
+        [&self.connections_open, &self.connections_idle, &self.connection_waiters].map(Gauge::read)
     }
 
     /// The writer of a source's row; `None` when the shard has no such row or its writer is taken.
@@ -132,9 +127,11 @@ impl Recorder {
         row.latency.record(attempt.elapsed);
     }
 
-    /// Records how long a stage took.
+    /// Records how long a stage of a shard took.
     pub fn stage(&self, stage: Stage, elapsed: Duration) {
-        self.row().stages[stage as usize].record(elapsed);
+        if let Some(histogram) = self.row().stages.get(stage as usize) {
+            histogram.record(elapsed);
+        }
     }
 
     /// Keeps what a failed fetch ended with, free of secrets, for the status.
@@ -191,6 +188,18 @@ impl Recorder {
         self.row().breaker_opened.set(opened_count);
     }
 
+    /// Counts a change of a breaker into the state with this code.
+    pub fn breaker_changed(&self, code: u64) {
+        if let Some(count) = usize::try_from(code).ok().and_then(|code| self.row().breaker_changes.get(code)) {
+            count.add(1);
+        }
+    }
+
+    /// Says how many requests wait to be admitted: for a slot, for their turn, or for quota.
+    pub fn waiting(&self, count: u64) {
+        self.row().waiting.set(count);
+    }
+
     fn row(&self) -> &Row {
         &self.cells.rows[self.index]
     }
@@ -221,8 +230,10 @@ pub(super) struct Row {
     in_flight: Gauge,
     breaker: Gauge,
     breaker_opened: Gauge,
+    breaker_changes: [Counter; BREAKER_STATES.len()],
+    waiting: Gauge,
     latency: Histogram,
-    stages: [Histogram; Stage::ALL.len()],
+    stages: [Histogram; Stage::OF_SHARD],
     last_error: Mutex<Option<String>>,
 }
 
@@ -245,6 +256,8 @@ impl Row {
             in_flight: Gauge::default(),
             breaker: Gauge::default(),
             breaker_opened: Gauge::default(),
+            breaker_changes: Default::default(),
+            waiting: Gauge::default(),
             latency: Histogram::new(),
             stages: Default::default(),
             last_error: Mutex::default(),
@@ -269,6 +282,8 @@ impl Row {
         into.in_flight += self.in_flight.read();
         into.breakers.push(self.breaker.read());
         into.breaker_opened += self.breaker_opened.read();
+        sum(&mut into.breaker_changes, &self.breaker_changes);
+        into.waiting += self.waiting.read();
         self.latency.read(&mut into.latency);
         if let Ok(last) = self.last_error.lock() {
             into.last_error = last.clone().or(into.last_error.take());
@@ -297,6 +312,9 @@ pub(super) struct Reading {
     /// One code per shard.
     pub(super) breakers: Vec<u64>,
     pub(super) breaker_opened: u64,
+    /// By the code of the state entered.
+    pub(super) breaker_changes: [u64; BREAKER_STATES.len()],
+    pub(super) waiting: u64,
     pub(super) latency: Counts,
     pub(super) stages: [Counts; Stage::ALL.len()],
     pub(super) last_error: Option<String>,
@@ -323,6 +341,8 @@ impl Reading {
         self.in_flight += other.in_flight;
         self.breakers.extend_from_slice(&other.breakers);
         self.breaker_opened += other.breaker_opened;
+        sum(&mut self.breaker_changes, &other.breaker_changes);
+        self.waiting += other.waiting;
         self.latency.add(&other.latency);
         self.stages.iter_mut().zip(&other.stages).for_each(|(sum, counts)| sum.add(counts));
     }

@@ -21,11 +21,15 @@ pub enum Stage {
     Decode,
     /// Entering the normalization buffer, waits for room included.
     Publish,
+    /// From entering the buffer to being taken by the sink core; of records, as what follows.
+    BufferWait,
+    /// From there to being written to the journal.
+    SinkWrite,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 11] = [
         Stage::Admission,
         Stage::PoolWait,
         Stage::Dns,
@@ -35,7 +39,12 @@ impl Stage {
         Stage::Body,
         Stage::Decode,
         Stage::Publish,
+        Stage::BufferWait,
+        Stage::SinkWrite,
     ];
+
+    /// How many of them, from the first on, a shard passes.
+    pub const OF_SHARD: usize = Stage::BufferWait as usize;
 
     /// The stage's word.
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +58,8 @@ impl Stage {
             Stage::Body => "body",
             Stage::Decode => "decode",
             Stage::Publish => "publish",
+            Stage::BufferWait => "buffer_wait",
+            Stage::SinkWrite => "sink_write",
         }
     }
 }

@@ -6,40 +6,60 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Counts;
+use super::parts::{
+    Alert, BufferSnapshot, CoreSnapshot, DataAge, Health, JournalStatus, RingsSnapshot, ShardSnapshot, SinkStatus,
+    TapSnapshot, TargetsSnapshot,
+};
 use crate::time::UnixNanos;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// The engine's version.
+    pub version: String,
+    /// The id of the run, which the journal's segments carry too.
+    pub run: String,
     /// When it was taken.
     pub at: UnixNanos,
+    /// When the run began.
+    pub started_at: UnixNanos,
     /// Since the start, in milliseconds.
     pub uptime_ms: u64,
+    /// Where the admin server listens; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+    /// Whether it lives and delivers.
+    pub health: Health,
+    /// What the deployment wants to reach.
+    pub targets: TargetsSnapshot,
+    /// Requests a second that the configured polls ask for, on average.
+    pub demand_per_second: f64,
     /// All sources together.
     pub total: SourceSnapshot,
-    /// The record counters; filled by the engine.
+    /// The record counters.
     pub records: RecordCounts,
-    /// The most records the buffer holds; filled by the engine.
-    pub buffer_capacity: u64,
+    /// The normalization buffer.
+    pub buffer: BufferSnapshot,
     /// Source by source.
     pub sources: BTreeMap<String, SourceSnapshot>,
+    /// Core by core: the shards, the sink core, the control core.
+    pub cores: Vec<CoreSnapshot>,
     /// Shard by shard.
     pub shards: Vec<ShardSnapshot>,
-}
-
-/// How one shard stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardSnapshot {
-    /// Time since it last said that it is alive, in milliseconds.
-    pub heartbeat_age_ms: u64,
-    /// CPU time of its thread, user and system, in milliseconds.
-    pub cpu_ms: u64,
-    /// Connections open or being opened.
-    pub connections_open: u64,
-    /// Connections that serve no exchange.
-    pub connections_idle: u64,
-    /// Exchanges that wait for a connection.
-    pub connection_waiters: u64,
+    /// The io_uring rings.
+    pub rings: RingsSnapshot,
+    /// The journal; `None` without one.
+    pub journal: Option<JournalStatus>,
+    /// Sink by sink.
+    pub sinks: Vec<SinkStatus>,
+    /// How old the data of each instrument is.
+    pub data: Vec<DataAge>,
+    /// Alerts that are pending or firing, and those that were resolved in the last minutes.
+    pub alerts: Vec<Alert>,
+    /// How often each rule has fired.
+    pub alerts_fired: BTreeMap<String, u64>,
+    /// The readers of the live records.
+    pub tap: TapSnapshot,
 }
 
 /// What is known of one source, or of all together.
@@ -53,6 +73,8 @@ pub struct SourceSnapshot {
     pub success_rate: f64,
     /// Attempts a second over the run.
     pub requests_per_second: f64,
+    /// Attempts a second now: over the last second or so.
+    pub requests_per_second_now: f64,
     /// The most attempts in one second.
     pub requests_per_second_peak: f64,
     /// Attempts by verdict; verdicts that never came are left out.
@@ -77,6 +99,8 @@ pub struct SourceSnapshot {
     pub connections: u64,
     /// Requests under way.
     pub in_flight: u64,
+    /// Requests that wait to be admitted: for a slot, for their turn, or for quota.
+    pub waiting: u64,
     /// How long attempts took, over the run.
     pub latency: Latency,
     /// How long each stage took; stages never passed are left out.
@@ -91,6 +115,14 @@ pub struct SourceSnapshot {
     pub breakers_open: u64,
     /// How often breakers have opened.
     pub breaker_opened: u64,
+    /// How often breakers have changed, by the state they went into; states never entered are left out.
+    pub breaker_transitions: BTreeMap<String, u64>,
+    /// Time since its last record of any kind, in milliseconds; `None` while there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_age_ms: Option<u64>,
+    /// Time since its newest `ts_event` of any kind, in milliseconds; `None` while there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_age_ms: Option<u64>,
     /// What the last failed fetch ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -125,11 +157,11 @@ pub struct Latency {
 
 impl From<&Counts> for Latency {
     fn from(counts: &Counts) -> Self {
-        let Some(hdr) = counts.to_hdr() else { return Latency::default() };
-        let count = counts.count();
-        let max = counts.max_nanos();
-        // A bucket's far edge can lie beyond the longest value there was.
-        let at = |quantile| millis(hdr.value_at_quantile(quantile).min(max));
+        let (count, max) = (counts.count(), counts.max_nanos());
+        if count == 0 {
+            return Latency::default();
+        }
+        let at = |share| millis(counts.quantile(share));
         Latency {
             count,
             mean_ms: millis(counts.sum_nanos()) / count as f64,
@@ -143,7 +175,7 @@ impl From<&Counts> for Latency {
 }
 
 /// The recent past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recent {
     /// The span it covers, in milliseconds: shorter than its name at the start of a run.
     pub span_ms: u64,
@@ -157,6 +189,8 @@ pub struct Recent {
     pub records_per_second: f64,
     /// How long attempts took.
     pub latency: Latency,
+    /// How long each stage took; stages not passed are left out.
+    pub stages: BTreeMap<String, Latency>,
 }
 
 /// The use of one quota window.

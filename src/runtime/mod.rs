@@ -3,6 +3,7 @@
 //! Invariant: a task that panics ends itself, never its core; a core cancels every task it still has before it ends.
 
 mod file;
+mod heartbeat;
 mod host;
 mod launch;
 mod ring;
@@ -12,6 +13,7 @@ mod workers;
 
 pub use file::{File, sync_dir};
 pub use glommio::net::{TcpListener, TcpStream};
+pub use heartbeat::heartbeat;
 pub use host::{
     allowed_cpus, lockable_bytes, named_cpu_time, open_files, raise_open_files, resident_bytes, thread_cpu_time,
 };

@@ -293,6 +293,7 @@ impl Lane {
 
     fn tell(&self, changed: Option<crate::policy::Transition>) {
         let Some(changed) = changed else { return };
+        self.meter.breaker_changed(changed.to);
         tracing::info!(
             source = self.source.spec().id.as_str(),
             from = changed.from.as_str(),

@@ -153,6 +153,11 @@ impl Meter {
     pub(super) fn breaker(&self, state: BreakerState, opened: u64) {
         self.recorder.breaker(state.code(), opened);
     }
+
+    /// A breaker went into another state.
+    pub(super) fn breaker_changed(&self, to: BreakerState) {
+        self.recorder.breaker_changed(to.code());
+    }
 }
 
 /// An exchange under way.

@@ -98,10 +98,15 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
     let lanes = Rc::new(lanes);
     let serving = Tasks::default();
     serving.spawn(inbox::serve(lanes.clone(), spec.mailbox, publisher.clone(), serving.clone()));
-    serving.spawn(heartbeat(spec.cells, lanes.clone(), client.clone()));
     if let Some(seat) = &seat {
         serving.spawn(send_on(seat.clone()));
     }
+    let (cells, shown, pool) = (spec.cells.clone(), lanes.clone(), client.clone());
+    serving.spawn(runtime::heartbeat(spec.cells.core().clone(), move || {
+        let stats = pool.stats();
+        cells.connections(stats.open, stats.idle, stats.waiting);
+        shown.iter().for_each(|lane| lane.show_breaker());
+    }));
     spec.stop.stopped().await;
     let deadline = Deadline::after(Mono::now(), spec.stop.grace());
     while !polling.is_empty() && !deadline.passed(Mono::now()) {
@@ -132,19 +137,6 @@ async fn send_on(seat: Rc<AuditSeat>) {
     }
 }
 
-/// Shows that the shard is alive, and what changes by itself with time.
-async fn heartbeat(cells: SharedCells, lanes: Rc<Vec<Rc<Lane>>>, client: Client) {
-    loop {
-        let stats = client.stats();
-        cells.beat(Mono::now(), runtime::thread_cpu_time(), stats.open, stats.idle, stats.waiting);
-        for lane in lanes.iter() {
-            lane.show_breaker();
-        }
-        runtime::sleep(HEARTBEAT).await;
-    }
-}
-
 /// How long an entry of the audit log may wait for others.
 const AUDIT_LINGER: Duration = Duration::from_millis(25);
 const DRAIN_STEP: Duration = Duration::from_millis(5);
-const HEARTBEAT: Duration = Duration::from_millis(500);
