@@ -47,7 +47,7 @@ impl Run {
         let signals = signals()?;
         let (settings, environment, sim) = self.prepare(&environment)?;
         let live = std::io::stderr().is_terminal() && settings.log.format == LogFormat::Text;
-        log::start(&settings.log, live);
+        let _log = log::start(&settings.log, live)?;
         let summary_file = self.summary.as_ref().map(|path| summary::create(path)).transpose()?;
         let targets = settings.targets.clone();
         let started = Mono::now();

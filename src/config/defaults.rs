@@ -145,6 +145,19 @@ pub const SETTINGS: &[Setting] = &[
     setting("retry.budget_floor", Form::Count(0, 1_000_000), "10", "Retries that are always allowed, a minute."),
     setting("log.format", Form::Word(&["text", "json"]), "text", "Format of the log on standard error."),
     setting("log.filter", Form::Text, "info", "Level, or levels by target: info,tidegate::http=debug."),
+    setting(
+        "log.repeats_max",
+        Form::Count(0, 1_000_000),
+        "5",
+        "Times that the same is logged in an interval; then how often it came again. 0 = always.",
+    ),
+    setting("log.repeats_interval", Form::Duration(SECOND, DAY), "10s", "That interval."),
+    setting(
+        "log.queue_len",
+        Form::Count(1, 1_048_576),
+        "8192",
+        "Lines that wait for a slow output; beyond that they are lost and counted, and nothing waits.",
+    ),
     setting("admin.enabled", Form::Flag, "true", "Whether a run has an admin server: metrics, status, health."),
     setting("admin.listen", Form::Address, "127.0.0.1:9464", "Address of the admin server; port 0 is any."),
     setting(

@@ -217,6 +217,12 @@ pub struct Log {
     pub format: LogFormat,
     /// Level, or levels by target.
     pub filter: String,
+    /// Times that the same may be logged in an interval; zero = any.
+    pub repeats_max: u32,
+    /// That interval.
+    pub repeats_interval: Duration,
+    /// Lines that wait for a slow output.
+    pub queue_len: usize,
 }
 
 /// Formats of the log.
@@ -460,6 +466,9 @@ impl Settings {
                     _ => LogFormat::Text,
                 },
                 filter: values.text("log.filter").unwrap_or_default(),
+                repeats_max: count("log.repeats_max"),
+                repeats_interval: values.duration("log.repeats_interval"),
+                queue_len: values.size("log.queue_len"),
             },
             admin: Admin::read(&values),
             metrics: Metrics::read(&values),

@@ -5,6 +5,7 @@ mod backoff;
 mod breaker;
 mod budget;
 mod quota;
+mod repeats;
 mod sliding;
 mod when_full;
 
@@ -12,5 +13,6 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSpec, BreakerState, Force, Outcome, Permit, Refused, Transition};
 pub use budget::{BudgetSpec, RetryBudget};
 pub use quota::{Cause, SavedWindow, Wait, Window, WindowShape, WindowSpec};
+pub use repeats::Repeats;
 pub use sliding::{MARKS, Marks, Sliding};
 pub use when_full::WhenFull;

@@ -6,6 +6,7 @@ mod file;
 mod heartbeat;
 mod host;
 mod launch;
+mod log;
 mod ring;
 mod tasks;
 mod timer;
@@ -18,6 +19,7 @@ pub use host::{
     allowed_cpus, lockable_bytes, named_cpu_time, open_files, raise_open_files, resident_bytes, thread_cpu_time,
 };
 pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight};
+pub use log::{LogGuard, LogWriter, RepeatFilter, log_writer};
 pub use ring::{RingReport, ring_report, warm_timers};
 pub use tasks::{Task, Tasks, blocking, spawn, yield_if_needed, yield_now};
 pub use timer::{sleep, sleep_until, timeout};

@@ -108,7 +108,7 @@ impl Load {
             source.http_version = version.unwrap_or(source.http_version);
         }
         let targets = settings.sources.iter().map(|source| self.target(source)).collect::<Result<Vec<_>, _>>()?;
-        log::start(&settings.log, true);
+        let _log = log::start(&settings.log, true)?;
         let json = self.json.as_ref().map(|path| summary::create(path)).transpose()?;
         let aims = settings.targets.clone();
         let engine = self.start(settings, environment)?;
