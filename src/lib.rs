@@ -118,7 +118,8 @@
 //! ```
 //!
 //! - A **source** is one provider. It is assigned to a **shard**, which owns its connection pool, breakers, retry budget,
-//!   timetable and cursors; a source too hot for one core is spread over `shards = k`.
+//!   timetable and cursors; a source too hot for one core is spread over `shards = k`. There each shard has its own breakers; more than half of them open open all, and then
+//!   one shard probes for all.
 //! - A shard is one thread with one executor on one CPU. Inside it nothing is locked: state is `Rc` and `RefCell`.
 //! - Shards publish into one lock-free queue, the **normalization buffer**; one **sink core** reads it. When it is full,
 //!   a publish waits (`pause`) or drops, as the kind's setting says; each drop is counted.

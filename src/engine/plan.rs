@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::check::{Checked, CheckedPoll, CheckedSource};
 use crate::engine::keep;
 use crate::error::Result;
-use crate::handoff::{QuotaCell, QuotaSettings};
+use crate::handoff::{self, QUORUM_SHARDS_MAX, QuorumSeat, QuotaCell, QuotaSettings};
 use crate::http::{Endpoint, Limits};
 use crate::model::{SourceId, Symbol};
 use crate::policy::{Backoff, BreakerSpec, BudgetSpec, WindowSpec};
@@ -66,10 +66,11 @@ pub fn plan(checked: &Checked, options: &PlanOptions) -> Result<Plan> {
             keep::restore(&quota, &file);
             kept.push((quota.clone(), file));
         }
+        let mut seats = seats(entry.bases.len(), spread);
         for (part, shard) in chosen.iter().enumerate() {
             load[*shard] += demand(entry).max(0.01) / spread as f64;
             let lane = lane(checked, entry, options, (part, spread), quota.clone(), state_folder.clone())?;
-            shards[*shard].push(lane);
+            shards[*shard].push(LaneSpec { quorum: seats.pop().unwrap_or_default(), ..lane });
         }
         owners.insert(id, chosen.to_vec());
     }
@@ -106,6 +107,7 @@ fn lane(
             probes: settings.breaker.probes,
             ..BreakerSpec::default()
         },
+        quorum: Vec::new(),
         budget: BudgetSpec {
             share_pct: (settings.retry.budget * 100.0) as u32,
             per_minute: settings.retry.budget_floor,
@@ -127,6 +129,18 @@ fn lane(
         state_file,
         polls,
     })
+}
+
+/// The seats of each part of a source among its breakers, one for each base. A source on one shard has none, nor has
+/// one on more shards than a quorum counts: there each decides alone.
+fn seats(bases: usize, spread: usize) -> Vec<Vec<QuorumSeat>> {
+    let mut parts: Vec<Vec<QuorumSeat>> = (0..spread).map(|_| Vec::new()).collect();
+    if (2..=QUORUM_SHARDS_MAX).contains(&spread) {
+        for _ in 0..bases {
+            parts.iter_mut().zip(handoff::quorum(spread)).for_each(|(part, seat)| part.push(seat));
+        }
+    }
+    parts
 }
 
 fn endpoint(entry: &CheckedSource, url: &str) -> Result<Endpoint> {
@@ -237,6 +251,22 @@ mod tests {
         for url in ["https://api.binance.com", "https://localhost.example.com", "https://10.0.0.1:443"] {
             assert!(!is_loopback(url), "{url}");
         }
+    }
+
+    #[test]
+    fn the_parts_of_a_spread_source_sit_together() {
+        let check = |spread, seats_each| {
+            let parts = seats(2, spread);
+            assert_eq!(parts.len(), spread);
+            assert!(parts.iter().all(|part| part.len() == seats_each), "{spread}");
+        };
+        check(1, 0);
+        check(2, 2);
+        check(QUORUM_SHARDS_MAX, 2);
+        check(QUORUM_SHARDS_MAX + 1, 0);
+        let parts = seats(1, 2);
+        parts.iter().for_each(|part| part[0].opened());
+        assert!(parts.iter().all(|part| part[0].advise() == handoff::Advice::Open));
     }
 
     #[test]

@@ -20,6 +20,6 @@ pub use buffer::{BufferClosed, BufferSpec, BufferView, Drain, Publisher, Publish
 pub use doorbell::{Doorbell, Wait};
 pub use ledger::{DropReason, Ledger, Tally};
 pub use mailbox::{Mailbox, MailboxSender, Rejected, Reply, ReplyTo, mailbox, reply};
-pub use quorum::{Advice, QuorumSeat, quorum};
+pub use quorum::{Advice, QUORUM_SHARDS_MAX, QuorumSeat, quorum};
 pub use quota::{Grant, QuotaCell, QuotaSettings, QuotaSnapshot};
 pub use stop::{Stop, StopSource, stop};

@@ -12,7 +12,10 @@ use crate::time::Now;
 
 /// Makes one seat for each of `shards` shards (1 to 32) that share a source.
 pub fn quorum(shards: usize) -> Vec<QuorumSeat> {
-    assert!((1..=SHARDS_MAX).contains(&shards), "expected 1 to {SHARDS_MAX} shards of a source, found {shards}");
+    assert!(
+        (1..=QUORUM_SHARDS_MAX).contains(&shards),
+        "expected 1 to {QUORUM_SHARDS_MAX} shards of a source, found {shards}"
+    );
     let shared = Arc::new(Shared { shards: shards as u32, state: AtomicU64::new(0), probe: AtomicU64::new(0) });
     (0..shards as u32).map(|shard| QuorumSeat { shared: shared.clone(), shard, round: Cell::new(0) }).collect()
 }
@@ -84,6 +87,15 @@ impl QuorumSeat {
         self.shared.probe.compare_exchange(held, wanted, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether another shard has the right to probe now.
+    pub fn is_probed_elsewhere(&self, now: Now) -> bool {
+        if !self.shared.is_reached(self.shared.state.load(Ordering::Acquire)) {
+            return false;
+        }
+        let held = self.shared.probe.load(Ordering::Acquire);
+        held & !SHARD_BITS > now.mono.as_nanos() && held & SHARD_BITS != u64::from(self.shard)
+    }
+
     /// Gives the right to probe back, if this shard has it.
     pub fn probe_over(&self) {
         let held = self.shared.probe.load(Ordering::Acquire);
@@ -115,7 +127,7 @@ impl Shared {
 }
 
 /// As many as the mask has bits for.
-const SHARDS_MAX: usize = 32;
+pub const QUORUM_SHARDS_MAX: usize = 32;
 const SHARD_BITS: u64 = 31;
 
 #[cfg(all(test, not(tidegate_loom)))]

@@ -272,6 +272,14 @@ impl Breaker {
         }
     }
 
+    /// Closes it because others have seen the host recover; what an operator has forced stays.
+    pub fn untrip(&mut self) -> Option<Transition> {
+        match self.phase {
+            Phase::HalfOpen { .. } | Phase::Open { .. } => Some(self.transition(Phase::Closed, "quorum")),
+            Phase::Closed | Phase::Disabled | Phase::ForcedOpen => None,
+        }
+    }
+
     /// Whether an attempt would be admitted; cheap, and takes nothing. Asked before waiting for quota.
     ///
     /// # Errors

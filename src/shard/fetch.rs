@@ -146,7 +146,8 @@ impl Sent<'_> {
     }
 }
 
-/// Waits for room in the audit log, a slot and quota, in the order of arrival, at most until the deadline. Tells when it was through.
+/// Waits for room in the audit log, a slot and quota, in the order of arrival, at most until the deadline. Tells when it
+/// was through.
 async fn admit(
     lane: &Lane,
     request: &Request,

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Credentials;
-use crate::handoff::{QuotaCell, Stop};
+use crate::handoff::{QuorumSeat, QuotaCell, Stop};
 use crate::http::{Client, Endpoint, Limits};
 use crate::model::{Judgement, Kind, Native, Query, Symbol};
-use crate::policy::{Backoff, Breaker, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
+use crate::policy::{Backoff, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
 use crate::shard::audit::{self, Audit};
+use crate::shard::breakers::Breakers;
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
 use crate::source::{Context, Source, State};
@@ -32,6 +33,8 @@ pub struct LaneSpec {
     pub quota: QuotaCell,
     /// Its breakers' settings.
     pub breaker: BreakerSpec,
+    /// Its seats among the breakers of other shards, one for each base; empty when it is on one shard.
+    pub quorum: Vec<QuorumSeat>,
     /// Its retry budget.
     pub budget: BudgetSpec,
     /// Its delays between attempts.
@@ -85,7 +88,7 @@ pub struct Lane {
     credentials: Credentials,
     contact: String,
     state_file: Option<PathBuf>,
-    breakers: RefCell<Vec<Breaker>>,
+    breakers: Breakers,
     budget: RefCell<RetryBudget>,
     // A source has a handful of buckets.
     turns: RefCell<Vec<(&'static str, Semaphore)>>,
@@ -107,7 +110,7 @@ impl Lane {
         meter: Meter,
         log: audit::Log,
     ) -> Lane {
-        let breakers = spec.endpoints.iter().map(|_| Breaker::new(spec.breaker)).collect();
+        let breakers = Breakers::new(spec.breaker, spec.endpoints.len(), spec.quorum);
         Lane {
             source: spec.source,
             client,
@@ -126,7 +129,7 @@ impl Lane {
             credentials: spec.credentials,
             contact: spec.contact,
             state_file: spec.state_file,
-            breakers: RefCell::new(breakers),
+            breakers,
             budget: RefCell::new(RetryBudget::new(spec.budget)),
             turns: RefCell::default(),
             fetched: RefCell::default(),
@@ -202,22 +205,20 @@ impl Lane {
 
     /// Refuses when the breaker of a base is open.
     pub(super) fn check_breaker(&self, base: usize, now: Now) -> Result<(), Judgement> {
-        self.breakers.borrow()[base].check(now).map_err(refused_by_breaker)
+        self.tell(self.breakers.heed(base, now));
+        self.breakers.check(base, now).map_err(refused_by_breaker)
     }
 
     /// Takes a permit from the breaker of a base; it goes back when the guard is dropped.
     pub(super) fn permit(&self, base: usize, now: Now) -> Result<PermitGuard<'_>, Judgement> {
-        let permit = self.breakers.borrow_mut()[base].acquire(now).map_err(refused_by_breaker)?;
+        let permit = self.breakers.acquire(base, now).map_err(refused_by_breaker)?;
         self.meter.permitted();
         Ok(PermitGuard { lane: self, base, permit: Some(permit) })
     }
 
     /// Overrules the breakers of this lane.
     pub fn force(&self, force: Force) {
-        for breaker in self.breakers.borrow_mut().iter_mut() {
-            let changed = breaker.force(force);
-            self.tell(changed);
-        }
+        self.breakers.force(force).into_iter().for_each(|changed| self.tell(Some(changed)));
         self.show_breaker();
     }
 
@@ -234,10 +235,10 @@ impl Lane {
     /// Shows the worst state of the lane's breakers in its metrics.
     pub fn show_breaker(&self) {
         let now = Now::read();
-        let breakers = self.breakers.borrow();
-        let worst = breakers.iter().map(|breaker| breaker.state(now)).max_by_key(|state| severity(*state));
-        if let Some(state) = worst {
-            self.meter.breaker(state, breakers.iter().map(Breaker::opened_count).sum());
+        // Also what other shards have brought about while this one asked nothing.
+        (0..self.endpoints.len()).for_each(|base| self.tell(self.breakers.heed(base, now)));
+        if let Some(state) = self.breakers.states(now).into_iter().max_by_key(|state| severity(*state)) {
+            self.meter.breaker(state, self.breakers.opened_count());
         }
     }
 
@@ -316,7 +317,7 @@ impl PermitGuard<'_> {
     /// Tells the breaker how the attempt ended.
     pub(super) fn settle(mut self, outcome: Outcome, now: Now) {
         let Some(permit) = self.permit.take() else { return };
-        let changed = self.lane.breakers.borrow_mut()[self.base].release(permit, outcome, now);
+        let changed = self.lane.breakers.release(self.base, permit, outcome, now);
         if changed.is_some() {
             self.lane.tell(changed);
             self.lane.show_breaker();
@@ -327,7 +328,7 @@ impl PermitGuard<'_> {
 impl Drop for PermitGuard<'_> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.lane.breakers.borrow_mut()[self.base].cancel(permit);
+            self.lane.breakers.cancel(self.base, permit);
         }
     }
 }

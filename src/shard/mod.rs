@@ -2,6 +2,7 @@
 //! its inbox. Shared-nothing: `Rc` and `RefCell`; what crosses cores comes in by handles of `handoff/`.
 
 mod audit;
+mod breakers;
 mod fetch;
 mod inbox;
 mod lane;
