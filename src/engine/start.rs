@@ -21,7 +21,7 @@ use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
 use crate::metrics::{CoreCells, MetricsReader, RecordCounts, ShardCells, SharedCells, SharedSink, SinkCells};
 use crate::model::SourceId;
 use crate::runtime::{self, CoreHandle, Placement};
-use crate::shard::{self, ShardSpec};
+use crate::shard::{self, Decoders, ShardSpec};
 use crate::time::{Deadline, Mono, Now};
 
 /// Puts an engine together.
@@ -174,6 +174,9 @@ impl EngineBuilder {
             (None, file) => TlsContext::new(file.as_deref())?,
         };
         let resolver = ResolverHandle::system()?;
+        let decoders = Decoders::start().map_err(|error| {
+            Error::new(ErrorKind::Host, format!("cannot start the threads that read big bodies: {error}"))
+        })?;
         let mut audit_seeds = audit.seeds.into_iter();
         let mut mailboxes = Vec::new();
         let mut shards = Vec::new();
@@ -194,6 +197,7 @@ impl EngineBuilder {
                 stop: listener.clone(),
                 cells: cells[index].clone(),
                 in_flight_max: (checked.settings.in_flight_max / count).max(1),
+                decoders: decoders.clone(),
                 audit: audit_seeds.next(),
                 audit_body_bytes_max: audit.body_bytes_max,
             };

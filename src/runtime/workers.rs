@@ -15,11 +15,33 @@ impl<J: Send + 'static> Workers<J> {
     /// # Errors
     /// The system's refusal to start a thread.
     pub fn start(name: &str, threads: usize, work: impl Fn(J) + Send + Sync + 'static) -> std::io::Result<Self> {
+        Workers::start_at(name, threads, work, 0)
+    }
+
+    /// The same with a priority below that of the cores: the threads get what is left of a CPU, and a small share of one
+    /// that is busy.
+    ///
+    /// # Errors
+    /// The system's refusal to start a thread.
+    pub fn start_low(name: &str, threads: usize, work: impl Fn(J) + Send + Sync + 'static) -> std::io::Result<Self> {
+        Workers::start_at(name, threads, work, LOW_NICE)
+    }
+
+    fn start_at(
+        name: &str,
+        threads: usize,
+        work: impl Fn(J) + Send + Sync + 'static,
+        nice: i32,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::sync_channel::<J>(QUEUE_LEN);
         let shared = Arc::new((Mutex::new(queue), work));
         for index in 0..threads.max(1) {
             let shared = shared.clone();
             std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
+                if nice != 0 {
+                    // On Linux of the calling thread alone. A refusal costs latency, nothing else.
+                    let _ = rustix::process::nice(nice);
+                }
                 let (queue, work) = &*shared;
                 loop {
                     // The lock is held while waiting: the others wait for the lock instead of the queue.
@@ -57,6 +79,8 @@ impl<J> std::fmt::Debug for Workers<J> {
     }
 }
 
+/// A tenth of the weight of an ordinary thread (sched(7)).
+const LOW_NICE: i32 = 10;
 /// Far more than there are hosts: a queue this long means that no thread gets an answer.
 const QUEUE_LEN: usize = 1_024;
 

@@ -1,6 +1,5 @@
 //! The one request path: from a question to records, with everything that may refuse, delay or repeat it, in order.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -11,9 +10,10 @@ use crate::model::{Judgement, Native, Query, Record, Verdict};
 use crate::policy::{Cause, Outcome};
 use crate::runtime;
 use crate::shard::audit::{Audit, Told, Trail};
+use crate::shard::decode::decode;
 use crate::shard::lane::{Lane, PermitGuard};
 use crate::shard::semaphore::{Semaphore, Slot};
-use crate::source::{Batch, judge};
+use crate::source::Batch;
 use crate::time::{Deadline, Mono, Now, UnixNanos};
 use crate::wire::{Answer, Method, Request};
 
@@ -52,7 +52,7 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
             Ok(answer) => {
                 body_bytes = answer.body.len();
                 batch = Batch::new(lane.source.spec().id, answer.ts_recv).attempt(sent.trail.attempt());
-                decode(lane, query, &mut natives, answer, &mut batch)
+                decode(lane, query, &mut natives, answer, &mut batch).await
             }
             Err(failure) => Err(no_answer(failure)),
         };
@@ -89,6 +89,8 @@ pub(super) struct Sent<'a> {
     /// The answer, or why there is no whole one.
     pub answer: Result<Answer, Failure>,
     permit: PermitGuard<'a>,
+    // Held while the answer is read: bodies in memory are bounded by the requests in flight.
+    _slot: [Slot; 2],
     trail: Trail<'a>,
     // Held until the attempt is settled: it counts against limits on concurrency.
     _grant: Grant,
@@ -117,8 +119,8 @@ pub(super) async fn send<'a>(
     let flight = lane.meter.begin();
     let endpoint = &lane.endpoints[request.base];
     let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
-    drop((flight, slot));
-    Ok(Sent { answer, permit, trail, _grant: grant, at, done: Mono::now(), timings })
+    drop(flight);
+    Ok(Sent { answer, permit, _slot: slot, trail, _grant: grant, at, done: Mono::now(), timings })
 }
 
 impl Sent<'_> {
@@ -224,27 +226,6 @@ fn build(lane: &Lane, query: &Query, now: UnixNanos) -> Result<(Vec<Native>, Req
     let mut natives = lane.natives(query)?;
     let request = lane.with_natives(query, &mut natives, now, |cx| lane.source.request(cx))?;
     Ok((natives, request))
-}
-
-/// Reads an answer; a panic of a decoder is a malformed answer, told and contained.
-fn decode(
-    lane: &Lane,
-    query: &Query,
-    natives: &mut Vec<Native>,
-    answer: &Answer,
-    batch: &mut Batch,
-) -> Result<Option<CompactString>, Judgement> {
-    let work = AssertUnwindSafe(|| {
-        lane.with_natives(query, natives, answer.ts_recv, |cx| judge(lane.source, cx, answer, batch))
-    });
-    match std::panic::catch_unwind(work) {
-        Ok(judged) => judged,
-        Err(_) => {
-            let source = lane.source.spec().id.as_str();
-            tracing::error!(source, kind = query.kind.as_str(), "a decoder panicked; the answer counts as malformed");
-            Err(Judgement::new(Verdict::Malformed, "decoder_panic", "the decoder failed on this answer"))
-        }
-    }
 }
 
 /// No whole answer is a failure of the provider or of the way to it.

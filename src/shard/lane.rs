@@ -13,6 +13,7 @@ use crate::model::{Judgement, Kind, Native, Query, Symbol};
 use crate::policy::{Backoff, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
 use crate::shard::audit::{self, Audit};
 use crate::shard::breakers::Breakers;
+use crate::shard::decode::Decoders;
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
 use crate::source::{Context, Source, State};
@@ -77,6 +78,10 @@ pub struct Lane {
     pub(super) meter: Meter,
     /// Its part of the audit log.
     pub(super) audit: Audit,
+    /// The threads that read big bodies.
+    pub(super) decoders: Decoders,
+    /// One big body at a time.
+    pub(super) decoding: Semaphore,
     /// Exchanges of this lane in flight.
     pub in_flight: Semaphore,
     /// Exchanges of the whole shard in flight.
@@ -109,6 +114,7 @@ impl Lane {
         stop: Stop,
         meter: Meter,
         log: audit::Log,
+        decoders: Decoders,
     ) -> Lane {
         let breakers = Breakers::new(spec.breaker, spec.endpoints.len(), spec.quorum);
         Lane {
@@ -121,6 +127,8 @@ impl Lane {
             limits: spec.limits,
             deadline: spec.deadline,
             meter,
+            decoders,
+            decoding: Semaphore::new(1),
             audit: Audit::new(log, spec.source.spec().id),
             in_flight: Semaphore::new(spec.in_flight_max),
             shared,
@@ -177,6 +185,11 @@ impl Lane {
         let done = act(&cx);
         *natives = cx.natives;
         done
+    }
+
+    /// Copies of what an answer is read with, for another thread.
+    pub(super) fn knowledge(&self) -> (State, Credentials, String) {
+        (self.state.borrow().clone(), self.credentials.clone(), self.contact.clone())
     }
 
     /// `text` without the secrets of the request, of the source's credentials and of its session.

@@ -3,6 +3,7 @@
 
 mod audit;
 mod breakers;
+mod decode;
 mod fetch;
 mod inbox;
 mod lane;
@@ -14,6 +15,7 @@ mod semaphore;
 pub mod state;
 mod timetable;
 
+pub use decode::Decoders;
 pub use fetch::Fetched;
 pub use inbox::{Command, FetchOrder};
 pub use lane::LaneSpec;
@@ -55,6 +57,8 @@ pub struct ShardSpec {
     pub in_flight_max: usize,
     /// Its metrics.
     pub cells: SharedCells,
+    /// The threads that read big bodies.
+    pub decoders: Decoders,
     /// Its side of the audit log; `None` while that is off.
     pub audit: Option<AuditSeed>,
     /// Bytes of each body that the audit log keeps; `None` keeps none.
@@ -90,6 +94,7 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
             spec.stop.clone(),
             meter::Meter::new(recorder),
             log.clone(),
+            spec.decoders.clone(),
         ));
         for poll in polls {
             polling.spawn(polls::run(lane.clone(), poll, publisher.clone(), spec.stop.clone()));

@@ -2,6 +2,7 @@
 //! queries that need it, kept for its lifetime, made void by the verdicts that say so.
 
 use crate::model::{Judgement, Query, Verdict};
+use crate::shard::decode::decode_prerequisite;
 use crate::shard::fetch;
 use crate::shard::lane::Lane;
 use crate::source::Prerequisite;
@@ -58,10 +59,7 @@ async fn fetch_one(
     let request = lane.with_context(&bare, |cx| lane.source.prerequisite_request(prerequisite.name, cx))?;
     let sent = fetch::send(lane, &request, deadline, Now::read()).await?;
     let judged = match &sent.answer {
-        Ok(answer) => {
-            let mut state = lane.state.borrow_mut();
-            lane.source.prerequisite_decode(prerequisite.name, answer, &mut state)
-        }
+        Ok(answer) => decode_prerequisite(lane, prerequisite.name, answer).await,
         Err(failure) => Err(fetch::no_answer(failure)),
     };
     let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });

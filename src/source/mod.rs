@@ -291,6 +291,11 @@ impl Batch {
         self
     }
 
+    /// The attempt whose answer it is; zero when no engine asked.
+    pub fn attempt_id(&self) -> u64 {
+        self.attempt
+    }
+
     /// Adds a record.
     pub fn push(&mut self, symbol: Option<Symbol>, native: Option<Native>, ts_event: Option<UnixNanos>, data: Data) {
         self.records.push(Record {

@@ -1,0 +1,236 @@
+//! One source at its worst beside others on the same shard: the others' latencies, from the intended start of each
+//! question to its answer at the caller, quiet and while the bad source stalls, floods with bodies of many megabytes, or
+//! sends as many that do not decode.
+//!
+//! The shard has CPU 0; the simulator, the bad server, the sink core and the callers share CPU 1, the bad server with the
+//! lowest priority, so that what is measured is the shard. The bad source's breaker is set out of reach: it would end the
+//! trouble. Prints the p99 of each case beside the quiet one and ends with `isolation: within 2 x` or by how much not.
+//!
+//! - `ISOLATION_SECONDS=4` of each case, `ISOLATION_ROUNDS=3` of all.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate::{Answered, Ask, Engine, Environment, Kind, Loader, Pending, Placement, Query, Sim, SimSettings};
+
+const CASES: [Case; 4] = [Case::Quiet, Case::Stall, Case::Flood, Case::Garbage];
+/// Times the quiet p99 that a p99 may have.
+const FACTOR_MAX: f64 = 2.0;
+/// Below this a p99 is the machine's noise and no difference.
+const NOISE: Duration = Duration::from_micros(500);
+const BODY_BYTES: usize = 16 << 20;
+/// Questions to the bad source at once.
+const BAD_AT_ONCE: usize = 8;
+/// Between two questions to a good source: below what its quota allows.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// How the bad source behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    Flood,
+    Garbage,
+    Quiet,
+    Stall,
+}
+
+fn main() -> ExitCode {
+    // `cargo test --benches` and `cargo bench` say who calls; only the latter is a measurement.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    match measure() {
+        Ok(worst) if worst <= FACTOR_MAX => {
+            println!("isolation: within 2 x");
+            ExitCode::SUCCESS
+        }
+        Ok(worst) => {
+            println!("isolation: a p99 rose {worst:.1} times, 2 times expected at most");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("isolation: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The greatest factor over the cases, of the medians of the rounds.
+fn measure() -> io::Result<f64> {
+    let seconds = setting("ISOLATION_SECONDS", 4)?;
+    let rounds = setting("ISOLATION_ROUNDS", 3)?;
+    let listen = ([127, 0, 0, 1], 0).into();
+    let sim = Sim::start(SimSettings { listen, placement: Placement::Cpu(1), plain: true, recordings: None });
+    let sim = sim.map_err(told)?;
+    let mut runs: [Vec<Row>; 4] = Default::default();
+    for _ in 0..rounds {
+        for (case, rows) in CASES.into_iter().zip(&mut runs) {
+            rows.push(run(case, &sim, Duration::from_secs(seconds))?);
+        }
+    }
+    println!("{rounds} x {seconds} s a case; medians of the rounds");
+    println!(
+        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>8} {:>10}",
+        "case", "questions", "p50 us", "p99 us", "max us", "p99 is", "bad MiB/s"
+    );
+    let quiet = median(&runs[0], |row| row.p99).max(NOISE);
+    let mut worst: f64 = 0.0;
+    for (case, rows) in CASES.into_iter().zip(&runs) {
+        let p99 = median(rows, |row| row.p99);
+        let factor = p99.as_secs_f64() / quiet.as_secs_f64();
+        if case != Case::Quiet {
+            worst = worst.max(factor);
+        }
+        println!(
+            "{:>8} {:>9} {:>9} {:>9} {:>9} {factor:>6.2} x {:>10.1}",
+            format!("{case:?}").to_lowercase(),
+            median(rows, |row| row.count),
+            median(rows, |row| row.p50).as_micros(),
+            p99.as_micros(),
+            median(rows, |row| row.max).as_micros(),
+            median(rows, |row| row.bad_bytes) as f64 / f64::from(1 << 20) / seconds as f64,
+        );
+    }
+    sim.stop().map_err(told)?;
+    Ok(worst)
+}
+
+/// What one run of a case measured.
+struct Row {
+    count: usize,
+    p50: Duration,
+    p99: Duration,
+    max: Duration,
+    bad_bytes: u64,
+}
+
+fn run(case: Case, sim: &Sim, length: Duration) -> io::Result<Row> {
+    let bad = serve(case)?;
+    let urls = sim.base_urls();
+    let good = |id: &str| urls.iter().find(|(source, _, _)| *source == id).map_or("", |(_, _, url)| url).to_owned();
+    let text = format!(
+        "[cores]\nshards = \"0\"\nsink = \"1\"\n[breaker]\nfailures = 1000000\nvolume_min = 1000000000\n\
+         [sources.binance]\nbase_url = \"http://{bad}\"\n[sources.bybit]\nbase_url = \"{}\"\n",
+        good("bybit")
+    );
+    let environment = Environment::default();
+    let settings = Loader::new(&environment).text("isolation.toml", text).load().into_result().map_err(told)?;
+    let engine = Engine::builder(settings).stateless().without_polls().one_shard().drain_by_caller().start();
+    let engine = engine.map_err(told)?;
+    let stop = Instant::now() + length;
+    let trouble = (case != Case::Quiet).then(|| {
+        let engine = engine.clone();
+        std::thread::spawn(move || {
+            let mut asks: Vec<Pending<Vec<Answered>>> = Vec::new();
+            while Instant::now() < stop {
+                while asks.len() < BAD_AT_ONCE {
+                    asks.push(ask_bad(&engine, stop));
+                }
+                let _ = asks.remove(0).wait();
+            }
+            asks.into_iter().for_each(|ask| {
+                let _ = ask.wait();
+            });
+        })
+    });
+    let mut took = Vec::new();
+    let mut next = Instant::now() + Duration::from_millis(200);
+    while next < stop {
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let answer = engine.fetch("bybit", Query::new(Kind::Ticker).symbol("BTC-USDT")).wait().map_err(told)?;
+        if let Err(judgement) = answer {
+            return Err(io::Error::other(format!("a good source was refused: {judgement}")));
+        }
+        took.push(next.elapsed());
+        // What came late is asked late: one question at a time, so that a stall counts for each it delayed.
+        next += EVERY;
+    }
+    if let Some(trouble) = trouble {
+        let _ = trouble.join();
+    }
+    let bad_bytes = engine.metrics().sources["binance"].bytes_in;
+    engine.shutdown(Duration::from_secs(5)).wait().map_err(told)?.map_err(told)?;
+    took.sort();
+    let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default();
+    Ok(Row { count: took.len(), p50: at(50), p99: at(99), max: took.last().copied().unwrap_or_default(), bad_bytes })
+}
+
+fn ask_bad(engine: &Engine, stop: Instant) -> Pending<Vec<Answered>> {
+    let deadline = stop.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let query = Query::new(Kind::Trade).symbol("BTC-USDT");
+    engine.fetch_batch(vec![Ask { deadline: Some(deadline), attempts_max: Some(1), ..Ask::new("binance", query) }])
+}
+
+/// The bad server, one thread a connection.
+fn serve(case: Case) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let mut body = Vec::with_capacity(BODY_BYTES + 200);
+    body.push(b'[');
+    let mut id = 0;
+    while body.len() < BODY_BYTES {
+        id += 1;
+        let comma = if id > 1 { "," } else { "" };
+        write!(
+            body,
+            "{comma}{{\"id\":{id},\"price\":\"87648.21\",\"qty\":\"0.029\",\"quoteQty\":\"2562.8\",\"time\":1767225598120,\
+             \"isBuyerMaker\":true,\"isBestMatch\":true}}"
+        )?;
+    }
+    // What does not decode is found out at its very end.
+    body.push(if case == Case::Garbage { b'}' } else { b']' });
+    let body = Arc::new(body);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let body = body.clone();
+            std::thread::spawn(move || {
+                let _ = rustix::process::nice(19);
+                let _ = answer(case, stream, &body);
+            });
+        }
+    });
+    Ok(address)
+}
+
+fn answer(case: Case, mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
+    let (mut read, mut step) = (Vec::new(), [0; 4_096]);
+    loop {
+        let count = stream.read(&mut step)?;
+        if count == 0 {
+            return Ok(());
+        }
+        read.extend_from_slice(&step[..count]);
+        if read.ends_with(b"\r\n\r\n") && case != Case::Stall {
+            read.clear();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            )?;
+            stream.write_all(body)?;
+        }
+    }
+}
+
+fn median<T: Ord + Copy>(rows: &[Row], of: impl Fn(&Row) -> T) -> T {
+    let mut values: Vec<T> = rows.iter().map(of).collect();
+    values.sort();
+    values[values.len() / 2]
+}
+
+fn setting(name: &str, default: u64) -> io::Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or_else(|| io::Error::other(format!("{name}: expected a number from 1, found {text:?}"))),
+        Err(_) => Ok(default),
+    }
+}
+
+fn told(error: tidegate::Error) -> io::Error {
+    io::Error::other(error.to_string())
+}
