@@ -195,6 +195,7 @@ fn serve(case: Case) -> io::Result<SocketAddr> {
 }
 
 fn answer(case: Case, mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let (mut read, mut step) = (Vec::new(), [0; 4_096]);
     loop {
         let count = stream.read(&mut step)?;

@@ -178,6 +178,9 @@
 //!    log learn the verdict. 9. It is retried after a random wait under a doubled cap, the provider's `Retry-After` and the retry
 //!    budget, or decoded. 10. The records are published or go back to the caller.
 //!
+//! A source that hedges (off by default) sends a second attempt beside one that takes longer than 95 % of its own did, paid
+//! from the retry budget and admitted like any other; the first whole answer counts and the loser is dropped.
+//!
 //! A connection that died while idle is replaced once, at once, and charged to nobody. Redirects are never followed.
 //!
 //! # Verdicts

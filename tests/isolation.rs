@@ -165,6 +165,7 @@ impl Server {
 
 impl Shared {
     fn serve(&self, mut stream: TcpStream, body: &[u8]) {
+        stream.set_nodelay(true).unwrap();
         let mut read = Vec::new();
         let mut step = [0; 4_096];
         while let Ok(count @ 1..) = stream.read(&mut step) {

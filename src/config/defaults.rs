@@ -143,6 +143,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("retry.cap", Form::Duration(1, HOUR), "10s", "Backoff at most."),
     setting("retry.budget", Form::Ratio, "0.3", "Retries as a share of successful requests."),
     setting("retry.budget_floor", Form::Count(0, 1_000_000), "10", "Retries that are always allowed, a minute."),
+    setting(
+        "retry.hedge",
+        Form::Flag,
+        "false",
+        "Whether an attempt slower than 95 % of its source's gets a second one beside it, within the budget.",
+    ),
     setting("log.format", Form::Word(&["text", "json"]), "text", "Format of the log on standard error."),
     setting("log.filter", Form::Text, "info", "Level, or levels by target: info,tidegate::http=debug."),
     setting(
@@ -209,6 +215,7 @@ pub const SOURCE_SETTINGS: &[Setting] = &[
     setting("proxy", Form::Proxy, "", "HTTP proxy that is asked to CONNECT."),
     setting("local_addresses", Form::List, "", "Addresses of this host to spread the requests over."),
     setting("deadline", Form::Duration(1, HOUR), "", "Time for one fetch over all its attempts; else http.deadline."),
+    setting("hedge", Form::Flag, "", "Whether slow attempts get a second one beside them; else retry.hedge."),
     setting("quota_margin", Form::Ratio, "0.02", "Share of the quota that is left unused."),
 ];
 

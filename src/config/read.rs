@@ -105,8 +105,11 @@ impl Values {
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {
-        let flag = self.find(key, |parsed| if let Parsed::Flag(flag) = parsed { Some(*flag) } else { None });
-        flag.unwrap_or_else(|| no_value(key))
+        self.flag_opt(key).unwrap_or_else(|| no_value(key))
+    }
+
+    pub(super) fn flag_opt(&self, key: &str) -> Option<bool> {
+        self.find(key, |parsed| if let Parsed::Flag(flag) = parsed { Some(*flag) } else { None })
     }
 
     pub(super) fn cpus(&self, key: &str) -> CpuChoice {

@@ -208,6 +208,8 @@ pub struct Retry {
     pub budget: f64,
     /// Retries that are always allowed, a minute.
     pub budget_floor: u32,
+    /// Whether a slow attempt gets a second one beside it.
+    pub hedge: bool,
 }
 
 /// The log.
@@ -271,6 +273,8 @@ pub struct SourceSettings {
     pub local_addresses: Vec<IpAddr>,
     /// Time for one fetch; `None` = [`Http::deadline`].
     pub deadline: Option<Duration>,
+    /// Whether a slow attempt gets a second one beside it; `None` = [`Retry::hedge`].
+    pub hedge: Option<bool>,
     /// Share of the quota that is left unused.
     pub quota_margin: f64,
     /// What to ask and when.
@@ -459,6 +463,7 @@ impl Settings {
                 cap: values.duration("retry.cap"),
                 budget: values.ratio("retry.budget"),
                 budget_floor: count("retry.budget_floor"),
+                hedge: values.flag("retry.hedge"),
             },
             log: Log {
                 format: match values.text("log.format").as_deref() {
@@ -537,6 +542,7 @@ fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSett
         proxy: values.proxy("proxy"),
         local_addresses,
         deadline: values.duration_opt("deadline"),
+        hedge: values.flag_opt("hedge"),
         quota_margin: values.ratio("quota_margin"),
         simulated_keys: values.flag("simulated_keys"),
         polls: items(&format!("{key}.polls"), table.get("polls"), problems)

@@ -115,6 +115,7 @@ fn lane(
         },
         backoff: Backoff { base: settings.retry.base, cap: settings.retry.cap },
         attempts_max: settings.retry.attempts_max,
+        hedge: entry.settings.hedge.unwrap_or(settings.retry.hedge),
         limits: Limits {
             connect: http.connect_timeout,
             tls: http.tls_timeout,

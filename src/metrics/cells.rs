@@ -152,6 +152,18 @@ impl Recorder {
         self.row().retries.add(1);
     }
 
+    /// Counts an attempt that was sent beside a slow one.
+    pub fn hedged(&self) {
+        self.row().hedges.add(1);
+    }
+
+    /// How long attempts took so far.
+    pub fn latency(&self) -> Counts {
+        let mut counts = Counts::new();
+        self.row().latency.read(&mut counts);
+        counts
+    }
+
     /// Counts an attempt that was given up before it had a verdict.
     pub fn cancelled(&self) {
         self.row().cancelled.add(1);
@@ -221,6 +233,7 @@ pub(super) struct Row {
     refusals: [Counter; Refusal::ALL.len()],
     retries: Counter,
     cancelled: Counter,
+    hedges: Counter,
     records: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -247,6 +260,7 @@ impl Row {
             refusals: Default::default(),
             retries: Counter::default(),
             cancelled: Counter::default(),
+            hedges: Counter::default(),
             records: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -273,6 +287,7 @@ impl Row {
         sum(&mut into.refusals, &self.refusals);
         into.retries += self.retries.read();
         into.cancelled += self.cancelled.read();
+        into.hedges += self.hedges.read();
         into.records += self.records.read();
         into.bytes_in += self.bytes_in.read();
         into.bytes_out += self.bytes_out.read();
@@ -302,6 +317,7 @@ pub(super) struct Reading {
     pub(super) refusals: [u64; Refusal::ALL.len()],
     pub(super) retries: u64,
     pub(super) cancelled: u64,
+    pub(super) hedges: u64,
     pub(super) records: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -332,6 +348,7 @@ impl Reading {
         sum(&mut self.refusals, &other.refusals);
         self.retries += other.retries;
         self.cancelled += other.cancelled;
+        self.hedges += other.hedges;
         self.records += other.records;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;

@@ -235,6 +235,7 @@ fn describe(reading: &Reading, past: &Past, uptime: Duration, now: Mono) -> Sour
         refused: named(&Refusal::ALL.map(Refusal::as_str), &reading.refusals),
         retries: reading.retries,
         cancelled: reading.cancelled,
+        hedges: reading.hedges,
         records: reading.records,
         bytes_in: reading.bytes_in,
         bytes_out: reading.bytes_out,

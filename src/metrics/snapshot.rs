@@ -85,6 +85,8 @@ pub struct SourceSnapshot {
     pub retries: u64,
     /// Attempts given up before they had a verdict; not among the requests.
     pub cancelled: u64,
+    /// Attempts sent beside a slow one.
+    pub hedges: u64,
     /// Records decoded.
     pub records: u64,
     /// Body bytes received.

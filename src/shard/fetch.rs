@@ -11,6 +11,7 @@ use crate::policy::{Cause, Outcome};
 use crate::runtime;
 use crate::shard::audit::{Audit, Told, Trail};
 use crate::shard::decode::decode;
+use crate::shard::hedge;
 use crate::shard::lane::{Lane, PermitGuard};
 use crate::shard::semaphore::{Semaphore, Slot};
 use crate::source::Batch;
@@ -45,7 +46,7 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
         let asked = Now::read();
         let (mut natives, request) =
             build(lane, query, asked.wall).inspect_err(|refusal| lane.meter.refused(refusal))?;
-        let sent = send(lane, &request, deadline, asked).await?;
+        let sent = hedge::send(lane, &request, deadline, asked).await?;
         let mut body_bytes = 0;
         let mut batch = Batch::new(lane.source.spec().id, UnixNanos::EPOCH);
         let judged = match &sent.answer {
@@ -110,17 +111,48 @@ pub(super) async fn send<'a>(
     deadline: Deadline,
     asked: Now,
 ) -> Result<Sent<'a>, Judgement> {
-    let admitted = admit(lane, request, deadline, asked).await.inspect_err(|refusal| lane.meter.refused(refusal));
-    let (slot, grant, at) = admitted?;
+    let pass = admit(lane, request, deadline, asked).await?;
+    Ok(exchange(lane, request, deadline, pass).await)
+}
+
+/// Leave to send one attempt; dropping it gives its slots and its permit back.
+pub(super) struct Pass<'a> {
+    slot: [Slot; 2],
+    grant: Grant,
+    permit: PermitGuard<'a>,
+    /// When it was asked for.
+    asked: Now,
+    /// When it was given.
+    at: Now,
+}
+
+/// Admits one attempt: breaker, in-flight slot, quota, permit.
+///
+/// # Errors
+/// The local refusal.
+pub(super) async fn admit<'a>(
+    lane: &'a Lane,
+    request: &Request,
+    deadline: Deadline,
+    asked: Now,
+) -> Result<Pass<'a>, Judgement> {
+    let waited = wait(lane, request, deadline, asked).await.inspect_err(|refusal| lane.meter.refused(refusal));
+    let (slot, grant, at) = waited?;
     lane.meter.admitted(at.mono.since(asked.mono));
     let permit = lane.permit(request.base, at).inspect_err(|refusal| lane.meter.refused(refusal))?;
+    Ok(Pass { slot, grant, permit, asked, at })
+}
+
+/// Sends one attempt that has been admitted.
+pub(super) async fn exchange<'a>(lane: &'a Lane, request: &'a Request, deadline: Deadline, pass: Pass<'a>) -> Sent<'a> {
+    let Pass { slot, grant, permit, asked, at } = pass;
     let trail = Audit::begin(lane, request, asked, at);
     let mut timings = Timings::default();
     let flight = lane.meter.begin();
     let endpoint = &lane.endpoints[request.base];
     let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
     drop(flight);
-    Ok(Sent { answer, permit, _slot: slot, trail, _grant: grant, at, done: Mono::now(), timings })
+    Sent { answer, permit, _slot: slot, trail, _grant: grant, at, done: Mono::now(), timings }
 }
 
 impl Sent<'_> {
@@ -150,7 +182,7 @@ impl Sent<'_> {
 
 /// Waits for room in the audit log, a slot and quota, in the order of arrival, at most until the deadline. Tells when it
 /// was through.
-async fn admit(
+async fn wait(
     lane: &Lane,
     request: &Request,
     deadline: Deadline,

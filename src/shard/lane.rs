@@ -14,6 +14,7 @@ use crate::policy::{Backoff, BreakerSpec, BudgetSpec, Force, Outcome, Permit, Re
 use crate::shard::audit::{self, Audit};
 use crate::shard::breakers::Breakers;
 use crate::shard::decode::Decoders;
+use crate::shard::hedge::Hedge;
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
 use crate::source::{Context, Source, State};
@@ -42,6 +43,8 @@ pub struct LaneSpec {
     pub backoff: Backoff,
     /// Attempts per fetch at most.
     pub attempts_max: u32,
+    /// Whether a slow attempt gets a second one beside it.
+    pub hedge: bool,
     /// Limits of one exchange.
     pub limits: Limits,
     /// Time of one fetch over all attempts.
@@ -80,6 +83,8 @@ pub struct Lane {
     pub(super) audit: Audit,
     /// The threads that read big bodies.
     pub(super) decoders: Decoders,
+    /// When a second attempt is sent.
+    pub(super) hedge: Hedge,
     /// One big body at a time.
     pub(super) decoding: Semaphore,
     /// Exchanges of this lane in flight.
@@ -128,6 +133,7 @@ impl Lane {
             deadline: spec.deadline,
             meter,
             decoders,
+            hedge: Hedge::new(spec.hedge),
             decoding: Semaphore::new(1),
             audit: Audit::new(log, spec.source.spec().id),
             in_flight: Semaphore::new(spec.in_flight_max),

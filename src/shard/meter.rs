@@ -87,6 +87,23 @@ impl Meter {
         InFlight(self)
     }
 
+    /// How long a share of all attempts took at most; `None` while there were fewer than `volume_min`.
+    pub(super) fn latency_at(&self, share: f64, volume_min: u64) -> Option<Duration> {
+        let counts = self.recorder.latency();
+        (counts.count() >= volume_min).then(|| Duration::from_nanos(counts.quantile(share)))
+    }
+
+    /// A second attempt is sent beside one that is slow.
+    pub(super) fn hedged(&self) {
+        self.recorder.hedged();
+    }
+
+    /// Records an attempt by itself.
+    #[cfg(test)]
+    pub(super) fn record(&self, attempt: Attempt) {
+        self.recorder.attempt(attempt);
+    }
+
     /// An attempt is over and judged.
     pub(super) fn settled(&self, verdict: Verdict, elapsed: Duration, timings: &Timings) {
         self.recorder.attempt(Attempt { verdict, elapsed, bytes_in: timings.bytes_in, bytes_out: timings.bytes_out });

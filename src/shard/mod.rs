@@ -5,6 +5,7 @@ mod audit;
 mod breakers;
 mod decode;
 mod fetch;
+mod hedge;
 mod inbox;
 mod lane;
 mod load;
