@@ -139,7 +139,7 @@
 //! |---|---|---|
 //! | 0 | `time`, `error`, `model` | the vocabulary |
 //! | 1 | `metrics`, `policy`, `wire`, `config` | pure mechanism: `now` and randomness are arguments, no sockets |
-//! | 2 | `handoff` | all code that crosses cores |
+//! | 2 | `handoff`, `doctor` | all code that crosses cores; what the host needs, judged |
 //! | 3 | `runtime` | all code that names glommio; ring flags, preflight |
 //! | 4 | `http` | names, TLS, connections, pool, client |
 //! | 5 | `source`, `sink` | one file per provider, one per target |
@@ -253,6 +253,8 @@ pub mod cli;
 pub mod collector;
 #[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
+pub mod doctor;
 #[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]

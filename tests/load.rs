@@ -14,7 +14,7 @@ fn every_request_of_a_load_run_passes_quota_breaker_and_decoder() {
 }
 
 fn check(name: &str, flags: &[&str]) {
-    preflight(3).unwrap();
+    preflight().unwrap();
     let listen = ([127, 0, 0, 1], 0).into();
     let sim =
         Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: true, recordings: None }).unwrap();
@@ -59,7 +59,7 @@ fn check(name: &str, flags: &[&str]) {
 
 #[test]
 fn every_source_of_a_configuration_takes_its_share_of_the_rate() {
-    preflight(3).unwrap();
+    preflight().unwrap();
     let listen = ([127, 0, 0, 1], 0).into();
     let sim =
         Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: true, recordings: None }).unwrap();

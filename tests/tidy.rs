@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 1),
     ("wire", 1),
     ("handoff", 2),
+    ("doctor", 2),
     ("runtime", 3),
     ("http", 4),
     ("source", 5),

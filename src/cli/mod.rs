@@ -6,6 +6,7 @@ mod audit;
 mod cat;
 mod check;
 mod decode;
+mod doctor;
 mod export;
 mod fetch;
 mod lines;
@@ -52,6 +53,8 @@ pub enum Command {
     Check(check::Check),
     /// Read one stored answer of a source and print its records, or the verdict.
     Decode(decode::Decode),
+    /// Check what the host needs: what is required, what is advised, and how to mend it.
+    Doctor(doctor::Doctor),
     /// Write the journal's records as Parquet files.
     Export(export::ExportArgs),
     /// Ask a provider once and print the records, or the verdict.
@@ -113,6 +116,7 @@ fn dispatch(command: &Command) -> Result<Done, Failure> {
         Command::Cat(args) => Ok(told(cat::run(args))),
         Command::Check(command) => command.run(),
         Command::Decode(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Export(args) => Ok(told(export::run(args))),
         Command::Fetch(command) => command.run(),
         Command::Load(command) => command.run(),

@@ -91,7 +91,7 @@ impl Run {
         }
         // The data folder is needed before the simulator's certificate can be written to it.
         let folder = with_flags(Loader::new(environment)).into_result()?.data_dir;
-        crate::runtime::preflight(3)?;
+        crate::runtime::preflight()?;
         let listen = ([127, 0, 0, 1], 0).into();
         let sim = Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: false, recordings: None })?;
         let ca_file = super::sim::write_ca(&folder, &sim)?;

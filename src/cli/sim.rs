@@ -47,7 +47,7 @@ impl Simulate {
             }
             None => Profile::default(),
         };
-        runtime::preflight(1)?;
+        runtime::preflight()?;
         let placement = self.cpu.map_or(Placement::Unpinned, Placement::Cpu);
         let recordings = self.recordings.clone();
         let settings = SimSettings { listen: self.listen, placement, plain: self.plain, recordings };

@@ -39,7 +39,7 @@ impl Upstream {
     /// Starts an engine with `source` alone. Only one that asks a provider itself keeps state: its quota and its bans.
     pub(super) fn engine(&self, source: &str) -> Result<OneOff, Failure> {
         let environment = Environment::process()?;
-        runtime::preflight(2)?;
+        runtime::preflight()?;
         let sim = if self.sim {
             let listen = ([127, 0, 0, 1], 0).into();
             Some(Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: false, recordings: None })?)

@@ -3,6 +3,7 @@
 mod audit;
 pub mod check;
 mod handle;
+pub mod host;
 mod keep;
 mod plan;
 mod sinks;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::SourceSettings;
 use crate::engine::check::{Checked, CheckedPoll, CheckedSource};
 use crate::engine::keep;
 use crate::error::Result;
@@ -87,7 +88,7 @@ fn lane(
 ) -> Result<LaneSpec> {
     let settings = &checked.settings;
     let http = &settings.http;
-    let endpoints = entry.bases.iter().map(|url| endpoint(entry, url)).collect::<Result<Vec<_>>>()?;
+    let endpoints = entry.bases.iter().map(|url| endpoint(&entry.settings, url)).collect::<Result<Vec<_>>>()?;
     let state_file = state_file.map(|path| path.with_extension("state.json"));
     let polls = if options.no_polls { Vec::new() } else { polls(entry, part, of) };
     Ok(LaneSpec {
@@ -144,8 +145,11 @@ fn seats(bases: usize, spread: usize) -> Vec<Vec<QuorumSeat>> {
     parts
 }
 
-fn endpoint(entry: &CheckedSource, url: &str) -> Result<Endpoint> {
-    let settings = &entry.settings;
+/// One address of a source, with what its settings say of the way there.
+///
+/// # Errors
+/// When the address is none.
+pub(super) fn endpoint(settings: &SourceSettings, url: &str) -> Result<Endpoint> {
     let mut endpoint =
         Endpoint::parse(url)?.http_version(settings.http_version).local_addresses(settings.local_addresses.clone());
     if let Some(proxy) = &settings.proxy {

@@ -14,7 +14,7 @@ use crate::engine::audit::{self, AuditParts};
 use crate::engine::check::{self, Checked};
 use crate::engine::handle::{Engine, Inner};
 use crate::engine::plan::{self, PlanOptions};
-use crate::engine::{keep, sinks};
+use crate::engine::{host, keep, sinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, QuotaCell, Stop, StopSource};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
@@ -132,10 +132,8 @@ impl EngineBuilder {
         for warning in &checked.warnings {
             tracing::warn!("{warning}");
         }
-        let cores = checked.placement.shards.len() + usize::from(!self.drain_by_caller);
-        runtime::preflight(cores)?;
-        ensure_open_files(checked.settings.http.connections_max)?;
         let data = &checked.settings.data_dir;
+        host::ready(&checked.settings, self.data)?;
         let lock = if self.data { Some(DataLock::acquire(data)?) } else { None };
 
         let ids: Vec<SourceId> = checked.sources.iter().map(|source| source.source.spec().id).collect();
@@ -389,26 +387,6 @@ impl Housekeeping {
     }
 }
 
-/// Sees to it that so many connections can be open, besides files and rings.
-fn ensure_open_files(connections: usize) -> Result<()> {
-    let need = connections as u64 + FILES_BESIDES;
-    let (soft, hard) = runtime::open_files();
-    if soft.is_none_or(|soft| soft >= need) {
-        return Ok(());
-    }
-    if hard.is_none_or(|hard| hard >= need) && runtime::raise_open_files(need).is_ok() {
-        tracing::info!(from = soft, to = need, "the limit on open files was raised");
-        return Ok(());
-    }
-    let soft = soft.unwrap_or_default();
-    Err(Error::new(
-        ErrorKind::Host,
-        format!(
-            "the open files limit of {soft} is too low for http.connections_max = {connections}: expected at least {need}; raise it with `ulimit -n {need}` or `LimitNOFILE=`, or lower http.connections_max"
-        ),
-    ))
-}
-
 fn buffer_spec(checked: &Checked, sources: Vec<SourceId>) -> BufferSpec {
     let buffer = &checked.settings.buffer;
     BufferSpec {
@@ -438,8 +416,6 @@ fn log_start(checked: &Checked) {
 }
 
 const MAILBOX_MAX: usize = 10_000;
-/// Journal, sinks, logs, rings, eventfds, the admin server's connections.
-const FILES_BESIDES: u64 = 256;
 const TICK: Duration = Duration::from_secs(1);
 const SAVE_TICKS: u32 = 2;
 /// How long a disk that refuses is tried after everything else has ended.

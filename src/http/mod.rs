@@ -13,6 +13,7 @@ mod h2;
 mod io;
 mod limits;
 mod pool;
+mod reach;
 mod receive;
 mod resolver;
 #[cfg(test)]
@@ -25,5 +26,6 @@ pub use endpoint::{Endpoint, PoolKey};
 pub use failure::{Failure, Phase, REASONS};
 pub use io::close_by_reset;
 pub use limits::{Limits, Protocol, Timings};
+pub use reach::{Reach, reach};
 pub use resolver::{DnsSettings, ResolverHandle};
 pub use tls::TlsContext;

@@ -51,6 +51,12 @@ impl ResolverHandle {
     }
 }
 
+/// RFC 6761 section 6.3: names under localhost are the loopback; not every system resolver knows.
+pub(super) fn loopback(host: &str) -> Option<[IpAddr; 2]> {
+    let is_local = host == "localhost" || host.ends_with(".localhost");
+    is_local.then(|| [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)])
+}
+
 /// How long answers are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
@@ -100,9 +106,8 @@ impl Names {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(Rc::from([literal]));
         }
-        // RFC 6761 section 6.3: names under localhost are the loopback; not every system resolver knows.
-        if host == "localhost" || host.ends_with(".localhost") {
-            return Ok(Rc::from([IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)]));
+        if let Some(addresses) = loopback(host) {
+            return Ok(Rc::from(addresses));
         }
         if let Some(known) = self.0.known(host, Mono::now()) {
             return known;

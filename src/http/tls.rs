@@ -9,7 +9,7 @@ use futures_rustls::TlsConnector;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
 use crate::config::HttpVersion;
 use crate::error::{Error, Result};
@@ -77,12 +77,24 @@ impl TlsContext {
     }
 
     pub(super) fn connector(&self, version: HttpVersion) -> TlsConnector {
-        let config = match version {
+        TlsConnector::from(self.config(version).clone())
+    }
+
+    /// A session outside any core, for a check of the way to a host.
+    pub(super) fn session(
+        &self,
+        version: HttpVersion,
+        name: ServerName<'static>,
+    ) -> std::result::Result<ClientConnection, String> {
+        ClientConnection::new(self.config(version).clone(), name).map_err(|error| error.to_string())
+    }
+
+    fn config(&self, version: HttpVersion) -> &Arc<ClientConfig> {
+        match version {
             HttpVersion::Auto => &self.auto,
             HttpVersion::One => &self.one,
             HttpVersion::Two => &self.two,
-        };
-        TlsConnector::from(config.clone())
+        }
     }
 }
 

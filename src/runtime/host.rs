@@ -6,6 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::doctor::Limits;
+
 /// The CPUs that this process may run on, ascending.
 pub fn allowed_cpus() -> Vec<usize> {
     match sched_getaffinity(None) {
@@ -15,15 +17,10 @@ pub fn allowed_cpus() -> Vec<usize> {
     }
 }
 
-/// How many bytes this user may lock, across processes; `None` without a limit.
-pub fn lockable_bytes() -> Option<u64> {
-    getrlimit(Resource::Memlock).current
-}
-
-/// The limit on open files: what holds now and how far it can be raised; `None` without a limit.
-pub fn open_files() -> (Option<u64>, Option<u64>) {
-    let limit = getrlimit(Resource::Nofile);
-    (limit.current, limit.maximum)
+/// The limits of this process as they hold.
+pub fn limits() -> Limits {
+    let files = getrlimit(Resource::Nofile);
+    Limits { memlock: getrlimit(Resource::Memlock).current, open_files: files.current, open_files_hard: files.maximum }
 }
 
 /// Raises the limit on open files to `need`, within the hard limit.

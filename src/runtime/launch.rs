@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use glommio::LocalExecutorBuilder;
 
+use crate::doctor::{self, Facts, Finding, Tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::host;
 use crate::runtime::ring;
@@ -129,59 +130,26 @@ async fn pulse(period: Duration, phase: Duration) {
     }
 }
 
-/// Checks that the host lets `cores` executors run, before any is made: glommio panics or exits where it is refused.
+/// Checks that the host lets executors run, before any is made: glommio panics or exits where it is refused.
 ///
 /// # Errors
-/// One line: what is refused, by what, and how to allow it.
-pub fn preflight(cores: usize) -> Result<()> {
-    let refused = |why: String| Err(Error::new(ErrorKind::Host, why));
-    if let Some(bytes) = host::lockable_bytes()
-        && bytes < LOCKABLE_BYTES_MIN
-    {
-        return refused(format!(
-            "memlock limit of {} KiB is too low for io_uring: expected at least {} KiB; raise it with `ulimit -l {}` as root, `LimitMEMLOCK=` in a systemd unit, or `--ulimit memlock=` in Docker",
-            bytes / 1024,
-            LOCKABLE_BYTES_MIN / 1024,
-            LOCKABLE_BYTES_MIN / 1024 * cores.max(1) as u64,
-        ));
-    }
-    let Err(error) = ring::probe() else { return Ok(()) };
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => refused(refusal_of_rings()),
-        Some(libc::ENOSYS) => refused(
-            "this kernel has no io_uring: expected Linux 5.10 or newer, built with CONFIG_IO_URING; a sandbox such as gVisor hides it too".to_owned(),
-        ),
-        Some(libc::ENOMEM) => refused(format!(
-            "io_uring got no memory: the memlock limit of this user ({}) is used up by its other processes; raise it with `ulimit -l` or `LimitMEMLOCK=`",
-            shown_lockable()
-        )),
-        Some(libc::EMFILE | libc::ENFILE) => refused("no free file descriptor for io_uring: raise `ulimit -n`".to_owned()),
-        _ => refused(format!("io_uring is refused: {error}")),
-    }
+/// A line for each refusal: what is refused, by what, and how to allow it.
+pub fn preflight() -> Result<()> {
+    let facts = Facts { limits: host::limits(), rings: ring::probe(), ..Facts::default() };
+    refuse(&doctor::rings(&Tree::host(), &facts))
 }
 
-fn refusal_of_rings() -> String {
-    let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    match sysctl.trim() {
-        "2" => {
-            return "io_uring is switched off on this host: `sysctl kernel.io_uring_disabled=0` allows it".to_owned();
-        }
-        "1" => {
-            return "io_uring is allowed to one group only on this host: `sysctl kernel.io_uring_disabled=0`, or join the group of `kernel.io_uring_group`".to_owned();
-        }
-        _ => {}
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let filtered = status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"));
-    if filtered {
-        "io_uring is refused by the seccomp filter of this container: the default profiles of Docker and Kubernetes forbid it; run with a profile that allows io_uring_setup, io_uring_enter and io_uring_register".to_owned()
-    } else {
-        "io_uring is refused by a security policy of this host: allow io_uring_setup, io_uring_enter and io_uring_register".to_owned()
-    }
+/// The error of those findings without which nothing starts, one line each.
+///
+/// # Errors
+/// When there are any.
+pub fn refuse(findings: &[Finding]) -> Result<()> {
+    let lines: Vec<String> = findings.iter().filter(|finding| finding.refuses()).map(Finding::to_string).collect();
+    if lines.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Host, lines.join("\n"))) }
 }
 
 fn shown_lockable() -> String {
-    host::lockable_bytes().map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024))
+    host::limits().memlock.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024))
 }
 
 /// The text of a panic.
@@ -209,8 +177,6 @@ const PULSES: [(Duration, Duration); 4] = [
 /// Registered memory, unused for sockets; the default of 10 MiB would be resident per core.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 const RING_DEPTH: usize = 128;
-/// What one executor locks, with room: three rings and the registered memory.
-const LOCKABLE_BYTES_MIN: u64 = 512 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -218,7 +184,7 @@ mod tests {
 
     #[test]
     fn rings_run_with_the_flags() {
-        preflight(1).unwrap();
+        preflight().unwrap();
         let core = launch("probe", Placement::Unpinned, || async { 7 }).unwrap();
         assert_eq!(core.join().unwrap(), 7);
         let report = ring::ring_report();

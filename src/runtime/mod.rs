@@ -7,6 +7,7 @@ mod heartbeat;
 mod host;
 mod launch;
 mod log;
+mod probe;
 mod ring;
 mod tasks;
 mod timer;
@@ -15,11 +16,10 @@ mod workers;
 pub use file::{File, sync_dir};
 pub use glommio::net::{TcpListener, TcpStream};
 pub use heartbeat::heartbeat;
-pub use host::{
-    allowed_cpus, lockable_bytes, named_cpu_time, open_files, raise_open_files, resident_bytes, thread_cpu_time,
-};
-pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight};
+pub use host::{allowed_cpus, limits, named_cpu_time, raise_open_files, resident_bytes, thread_cpu_time};
+pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight, refuse};
 pub use log::{LogGuard, LogWriter, RepeatFilter, log_writer};
+pub use probe::{host_facts, probe_data};
 pub use ring::{RingReport, ring_report, warm_timers};
 pub use tasks::{Task, Tasks, blocking, spawn, yield_if_needed, yield_now};
 pub use timer::{sleep, sleep_until, timeout};

@@ -1,10 +1,13 @@
-//! The set-up of io_uring rings: adds the flags that glommio offers no option for, probes whether rings are allowed.
+//! The set-up of io_uring rings: adds the flags that glommio offers no option for, probes whether rings are allowed; and
+//! the two system calls besides that no safe wrapper offers.
 //! `build.rs` has the linker send glommio's ring set-up here. Without `COOP_TASKRUN` the kernel interrupts the running
 //! task for every completion: 60 % fewer requests per second on one core.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::doctor::RingFacts;
 
 /// What has been done to the rings of this process so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -21,22 +24,39 @@ pub fn ring_report() -> RingReport {
     RingReport { rings: RINGS.load(Ordering::Relaxed), flagged: FLAGGED.load(Ordering::Relaxed) }
 }
 
-/// Makes and closes a small ring, to learn whether the host allows any.
-///
-/// # Errors
-/// The kernel's answer.
-pub(super) fn probe() -> io::Result<()> {
+/// Makes and closes a small ring, to learn whether the host allows any and has the operations that executors use.
+pub(super) fn probe() -> RingFacts {
     let mut params = [0_u32; PARAMS_WORDS];
-    // SAFETY: `params` is a zeroed io_uring_params of the full size, which the kernel fills; the descriptor it returns
-    // is owned by nobody else and closed at once.
-    unsafe {
+    // The answer to IORING_REGISTER_PROBE: a head of 16 bytes, then 8 bytes for each operation.
+    let mut answer = [0_u64; 2 + PROBED];
+    // SAFETY: `params` is a zeroed io_uring_params of the full size, which the kernel fills; `answer` is a zeroed
+    // io_uring_probe with room for PROBED operations; the descriptor is owned by nobody else and closed at once.
+    let registered = unsafe {
         let ring = libc::syscall(libc::SYS_io_uring_setup, 2_u32, params.as_mut_ptr());
         if ring < 0 {
-            return Err(io::Error::last_os_error());
+            let refused = io::Error::last_os_error().raw_os_error();
+            return RingFacts { refused, ..RingFacts::default() };
         }
+        let register = libc::SYS_io_uring_register;
+        let registered = libc::syscall(register, ring, REGISTER_PROBE, answer.as_mut_ptr(), PROBED as u32);
         libc::close(ring as i32);
-    }
-    Ok(())
+        registered
+    };
+    // A kernel without the question is older than the operations.
+    let flags = |operation: usize| answer[2 + operation].to_ne_bytes()[2];
+    let lacks = |operation: usize| registered < 0 || flags(operation) & SUPPORTED == 0;
+    let missing = OPERATIONS.iter().filter(|(operation, _)| lacks(*operation)).map(|(_, name)| *name).collect();
+    RingFacts { missing, ..RingFacts::default() }
+}
+
+/// Whether the kernel takes its clock for synchronized; `None` where it does not tell.
+pub fn clock_synchronized() -> Option<bool> {
+    // SAFETY: a zeroed timex asks for nothing to be changed; the kernel fills it.
+    let state = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&mut timex)
+    };
+    (state >= 0).then_some(state != libc::TIME_ERROR)
 }
 
 /// Registers the process for expedited memory barriers before it has a second thread: without it the first sleep of the
@@ -83,6 +103,36 @@ pub unsafe extern "C" fn __wrap___sys_io_uring_setup(entries: u32, params: *mut 
     }
 }
 
+/// What glommio's executors insist on: it ends the process where one is missing.
+const OPERATIONS: &[(usize, &str)] = &[
+    (0, "NOP"),
+    (1, "READV"),
+    (2, "WRITEV"),
+    (3, "FSYNC"),
+    (4, "READ_FIXED"),
+    (5, "WRITE_FIXED"),
+    (6, "POLL_ADD"),
+    (7, "POLL_REMOVE"),
+    (9, "SENDMSG"),
+    (10, "RECVMSG"),
+    (11, "TIMEOUT"),
+    (12, "TIMEOUT_REMOVE"),
+    (13, "ACCEPT"),
+    (15, "LINK_TIMEOUT"),
+    (16, "CONNECT"),
+    (17, "FALLOCATE"),
+    (18, "OPENAT"),
+    (19, "CLOSE"),
+    (21, "STATX"),
+    (22, "READ"),
+    (23, "WRITE"),
+    (26, "SEND"),
+    (27, "RECV"),
+];
+/// How many operations are asked about.
+const PROBED: usize = 28;
+const REGISTER_PROBE: u32 = 8;
+const SUPPORTED: u8 = 1;
 /// `sizeof(struct io_uring_params)` is 120 bytes.
 const PARAMS_WORDS: usize = 30;
 const IOPOLL: u32 = 1;
