@@ -211,7 +211,6 @@
 pub use crate::collector::{AuditSummary, Summary as JournalSummary};
 pub use crate::engine::{Answered, Ask, Engine, EngineBuilder, Finish, Pending};
 pub use crate::error::{Error, ErrorKind, Origin, Result};
-pub use crate::handoff::AuditCounts;
 pub use crate::policy::{Force, WhenFull};
 pub use crate::source::{Instrument, Instruments, State};
 
@@ -231,9 +230,9 @@ pub use crate::time::UnixNanos;
 
 // Measurements.
 pub use crate::metrics::{
-    Alert, BufferSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus, Latency, QuotaUse, Reason,
-    Recent, RecordCounts, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, Snapshot, SourceSnapshot, TapSnapshot,
-    TargetsSnapshot,
+    Alert, AuditCounts, BufferSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus, Latency,
+    QuotaUse, Reason, Recent, RecordCounts, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, Snapshot,
+    SourceSnapshot, TapSnapshot, TargetsSnapshot,
 };
 
 // The simulator.

@@ -11,8 +11,7 @@ use serde::Serialize;
 use crate::config::Targets;
 use crate::engine::Finish;
 use crate::error::Error;
-use crate::handoff::AuditCounts;
-use crate::metrics::{RecordCounts, Snapshot, SourceSnapshot};
+use crate::metrics::{AuditCounts, RecordCounts, Snapshot, SourceSnapshot};
 
 /// What a run did.
 #[derive(Debug, Serialize)]

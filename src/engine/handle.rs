@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::engine::audit;
 use crate::engine::start::{Finish, Running};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{AuditCounts, AuditHandle, BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
+use crate::handoff::{AuditHandle, BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
 use crate::metrics::{BufferSnapshot, MetricsReader, Snapshot};
 use crate::model::{Judgement, Query, Record, SourceId, Verdict};
 use crate::policy::Force;
@@ -117,6 +117,7 @@ impl Engine {
             len: self.0.view.len() as u64,
             high_water: self.0.view.high_water() as u64,
         };
+        snapshot.audit = self.0.audit.as_ref().map(AuditHandle::counts);
         for (source, cell) in &self.0.quotas {
             let Some(row) = snapshot.sources.get_mut(source.as_str()) else { continue };
             let quota = cell.snapshot(now);
@@ -142,11 +143,6 @@ impl Engine {
                 .map_err(|_| Error::new(ErrorKind::Stopped, format!("shard {shard} takes no commands")))?;
         }
         Ok(())
-    }
-
-    /// The audit log's counters; `None` while it is off.
-    pub fn audit(&self) -> Option<AuditCounts> {
-        self.0.audit.as_ref().map(AuditHandle::counts)
     }
 
     /// The instruments of a source, fetched now.

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::doorbell::Doorbell;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Queue, lock};
+use crate::metrics::AuditCounts;
 use crate::model::{AuditAction, AuditBatch, AuditEntry, AuditSource};
 use crate::policy::WhenFull;
 
@@ -216,19 +217,6 @@ impl AuditHandle {
     pub fn counts(&self) -> AuditCounts {
         self.shared.counts()
     }
-}
-
-/// What became of the entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct AuditCounts {
-    /// Written to the log.
-    pub written: u64,
-    /// Dropped.
-    pub dropped: u64,
-    /// Sent by their shard and not yet written.
-    pub queued: u64,
-    /// Actions of an operator that found no place.
-    pub actions_dropped: u64,
 }
 
 /// The sink core's side. There is only one.

@@ -15,7 +15,7 @@ mod quota;
 mod stop;
 mod sync;
 
-pub use audit::{AuditCounts, AuditDrain, AuditHandle, AuditSeat, AuditSeed, AuditSpec, audit};
+pub use audit::{AuditDrain, AuditHandle, AuditSeat, AuditSeed, AuditSpec, audit};
 pub use buffer::{BufferClosed, BufferSpec, BufferView, Drain, Publisher, PublisherSeed, Woken, buffer};
 pub use doorbell::{Doorbell, Wait};
 pub use ledger::{DropReason, Ledger, Tally};

@@ -69,6 +69,19 @@ pub struct BufferSnapshot {
     pub high_water: u64,
 }
 
+/// What became of the audit log's entries, one for each attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditCounts {
+    /// Written to the log.
+    pub written: u64,
+    /// Dropped.
+    pub dropped: u64,
+    /// Sent by their shard and not yet written.
+    pub queued: u64,
+    /// Actions of an operator that found no place.
+    pub actions_dropped: u64,
+}
+
 /// What the deployment wants to reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetsSnapshot {

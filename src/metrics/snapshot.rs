@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Counts;
 use super::parts::{
-    Alert, BufferSnapshot, CoreSnapshot, DataAge, Health, JournalStatus, RingsSnapshot, ShardSnapshot, SinkStatus,
-    TapSnapshot, TargetsSnapshot,
+    Alert, AuditCounts, BufferSnapshot, CoreSnapshot, DataAge, Health, JournalStatus, RingsSnapshot, ShardSnapshot,
+    SinkStatus, TapSnapshot, TargetsSnapshot,
 };
 use crate::time::UnixNanos;
 
@@ -50,6 +50,9 @@ pub struct Snapshot {
     pub rings: RingsSnapshot,
     /// The journal; `None` without one.
     pub journal: Option<JournalStatus>,
+    /// The audit log; `None` while it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditCounts>,
     /// Sink by sink.
     pub sinks: Vec<SinkStatus>,
     /// How old the data of each instrument is.
