@@ -2,8 +2,8 @@
 //! question to its answer at the caller, quiet and while the bad source stalls, floods with bodies of many megabytes, or
 //! sends as many that do not decode.
 //!
-//! The shard has CPU 0; the simulator, the bad server, the sink core and the callers share CPU 1, the bad server with the
-//! lowest priority, so that what is measured is the shard. The bad source's breaker is set out of reach: it would end the
+//! The shard has CPU 0; servers, callers and the threads that read big bodies have the others, those of the bad source with
+//! the lowest priority, so that what is measured is the shard. The bad source's breaker is set out of reach: it would end the
 //! trouble. Prints the p99 of each case beside the quiet one and ends with `isolation: within 2 x` or by how much not.
 //!
 //! - `ISOLATION_SECONDS=4` of each case, `ISOLATION_ROUNDS=3` of all.
@@ -14,7 +14,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::{Answered, Ask, Engine, Environment, Kind, Loader, Pending, Placement, Query, Sim, SimSettings};
+use tidegate::{Answered, Ask, Engine, Environment, Kind, Loader, Pending, Query};
+
+/// The program's own: giving back big bodies is part of what is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CASES: [Case; 4] = [Case::Quiet, Case::Stall, Case::Flood, Case::Garbage];
 /// Times the quiet p99 that a p99 may have.
@@ -26,6 +30,9 @@ const BODY_BYTES: usize = 16 << 20;
 const BAD_AT_ONCE: usize = 8;
 /// Between two questions to a good source: below what its quota allows.
 const EVERY: Duration = Duration::from_millis(10);
+
+const LOWEST: i32 = 19;
+const CPUS_MAX: usize = 1_024;
 
 /// How the bad source behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +68,11 @@ fn main() -> ExitCode {
 fn measure() -> io::Result<f64> {
     let seconds = setting("ISOLATION_SECONDS", 4)?;
     let rounds = setting("ISOLATION_ROUNDS", 3)?;
-    let listen = ([127, 0, 0, 1], 0).into();
-    let sim = Sim::start(SimSettings { listen, placement: Placement::Cpu(1), plain: true, recordings: None });
-    let sim = sim.map_err(told)?;
+    let good = serve(Case::Quiet)?;
     let mut runs: [Vec<Row>; 4] = Default::default();
     for _ in 0..rounds {
         for (case, rows) in CASES.into_iter().zip(&mut runs) {
-            rows.push(run(case, &sim, Duration::from_secs(seconds))?);
+            rows.push(run(case, good, Duration::from_secs(seconds))?);
         }
     }
     println!("{rounds} x {seconds} s a case; medians of the rounds");
@@ -93,7 +98,6 @@ fn measure() -> io::Result<f64> {
             median(rows, |row| row.bad_bytes) as f64 / f64::from(1 << 20) / seconds as f64,
         );
     }
-    sim.stop().map_err(told)?;
     Ok(worst)
 }
 
@@ -106,14 +110,11 @@ struct Row {
     bad_bytes: u64,
 }
 
-fn run(case: Case, sim: &Sim, length: Duration) -> io::Result<Row> {
+fn run(case: Case, good: SocketAddr, length: Duration) -> io::Result<Row> {
     let bad = serve(case)?;
-    let urls = sim.base_urls();
-    let good = |id: &str| urls.iter().find(|(source, _, _)| *source == id).map_or("", |(_, _, url)| url).to_owned();
     let text = format!(
-        "[cores]\nshards = \"0\"\nsink = \"1\"\n[breaker]\nfailures = 1000000\nvolume_min = 1000000000\n\
-         [sources.binance]\nbase_url = \"http://{bad}\"\n[sources.bybit]\nbase_url = \"{}\"\n",
-        good("bybit")
+        "[cores]\nshards = \"0\"\n[breaker]\nfailures = 1000000\nvolume_min = 1000000000\n\
+         [sources.kucoin]\nbase_url = \"http://{bad}\"\n[sources.binance]\nbase_url = \"http://{good}\"\n"
     );
     let environment = Environment::default();
     let settings = Loader::new(&environment).text("isolation.toml", text).load().into_result().map_err(told)?;
@@ -123,6 +124,7 @@ fn run(case: Case, sim: &Sim, length: Duration) -> io::Result<Row> {
     let trouble = (case != Case::Quiet).then(|| {
         let engine = engine.clone();
         std::thread::spawn(move || {
+            beside(Some(LOWEST));
             let mut asks: Vec<Pending<Vec<Answered>>> = Vec::new();
             while Instant::now() < stop {
                 while asks.len() < BAD_AT_ONCE {
@@ -135,11 +137,12 @@ fn run(case: Case, sim: &Sim, length: Duration) -> io::Result<Row> {
             });
         })
     });
+    beside(None);
     let mut took = Vec::new();
     let mut next = Instant::now() + Duration::from_millis(200);
     while next < stop {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        let answer = engine.fetch("bybit", Query::new(Kind::Ticker).symbol("BTC-USDT")).wait().map_err(told)?;
+        let answer = engine.fetch("binance", Query::new(Kind::Ticker).symbol("BTC-USDT")).wait().map_err(told)?;
         if let Err(judgement) = answer {
             return Err(io::Error::other(format!("a good source was refused: {judgement}")));
         }
@@ -150,43 +153,51 @@ fn run(case: Case, sim: &Sim, length: Duration) -> io::Result<Row> {
     if let Some(trouble) = trouble {
         let _ = trouble.join();
     }
-    let bad_bytes = engine.metrics().sources["binance"].bytes_in;
+    let bad_bytes = engine.metrics().sources["kucoin"].bytes_in;
     engine.shutdown(Duration::from_secs(5)).wait().map_err(told)?.map_err(told)?;
+    anywhere();
     took.sort();
     let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default();
     Ok(Row { count: took.len(), p50: at(50), p99: at(99), max: took.last().copied().unwrap_or_default(), bad_bytes })
 }
 
+/// Moves the calling thread off the shard's CPU, where there is another. Threads that it starts stay there.
+fn beside(nice: Option<i32>) {
+    if let Some(nice) = nice {
+        let _ = rustix::process::nice(nice);
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    (1..CPUS_MAX.min(rustix::thread::CpuSet::MAX_CPU)).for_each(|cpu| set.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+/// Lets the calling thread run anywhere again: an engine is started on the CPUs that its starter may use.
+fn anywhere() {
+    let mut set = rustix::thread::CpuSet::new();
+    (0..CPUS_MAX.min(rustix::thread::CpuSet::MAX_CPU)).for_each(|cpu| set.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
 fn ask_bad(engine: &Engine, stop: Instant) -> Pending<Vec<Answered>> {
     let deadline = stop.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let query = Query::new(Kind::Trade).symbol("BTC-USDT");
-    engine.fetch_batch(vec![Ask { deadline: Some(deadline), attempts_max: Some(1), ..Ask::new("binance", query) }])
+    engine.fetch_batch(vec![Ask { deadline: Some(deadline), attempts_max: Some(1), ..Ask::new("kucoin", query) }])
 }
 
-/// The bad server, one thread a connection.
+/// A server, one thread a connection: quiet, it is the good one.
 fn serve(case: Case) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let mut body = Vec::with_capacity(BODY_BYTES + 200);
-    body.push(b'[');
-    let mut id = 0;
-    while body.len() < BODY_BYTES {
-        id += 1;
-        let comma = if id > 1 { "," } else { "" };
-        write!(
-            body,
-            "{comma}{{\"id\":{id},\"price\":\"87648.21\",\"qty\":\"0.029\",\"quoteQty\":\"2562.8\",\"time\":1767225598120,\
-             \"isBuyerMaker\":true,\"isBestMatch\":true}}"
-        )?;
-    }
-    // What does not decode is found out at its very end.
-    body.push(if case == Case::Garbage { b'}' } else { b']' });
-    let body = Arc::new(body);
+    let body = Arc::new(if case == Case::Quiet {
+        include_bytes!("../src/source/samples/binance/ticker_24hr.json").to_vec()
+    } else {
+        trades(case)?
+    });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let body = body.clone();
             std::thread::spawn(move || {
-                let _ = rustix::process::nice(19);
+                beside((case != Case::Quiet).then_some(LOWEST));
                 let _ = answer(case, stream, &body);
             });
         }
@@ -194,8 +205,27 @@ fn serve(case: Case) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// Many megabytes of trades as KuCoin writes them; what does not decode is found out at the very end.
+fn trades(case: Case) -> io::Result<Vec<u8>> {
+    let mut body = b"{\"code\":\"200000\",\"data\":[".to_vec();
+    let mut id = 10_976_028_003_549_185_u64;
+    while body.len() < BODY_BYTES {
+        let comma = if body.ends_with(b"[") { "" } else { "," };
+        write!(
+            body,
+            "{comma}{{\"sequence\":\"{id}\",\"price\":\"87648.1\",\"size\":\"0.02924\",\"side\":\"sell\",\"time\":{}}}",
+            1_767_225_598_120_567_174_u64 + id % 1_000_000
+        )?;
+        id += 1;
+    }
+    body.extend_from_slice(if case == Case::Garbage { b"}}" } else { b"]}" });
+    Ok(body)
+}
+
 fn answer(case: Case, mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let whole = [head.as_bytes(), body].concat();
     let (mut read, mut step) = (Vec::new(), [0; 4_096]);
     loop {
         let count = stream.read(&mut step)?;
@@ -205,12 +235,7 @@ fn answer(case: Case, mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
         read.extend_from_slice(&step[..count]);
         if read.ends_with(b"\r\n\r\n") && case != Case::Stall {
             read.clear();
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                body.len()
-            )?;
-            stream.write_all(body)?;
+            stream.write_all(&whole)?;
         }
     }
 }

@@ -172,7 +172,9 @@ impl EngineBuilder {
             (None, file) => TlsContext::new(file.as_deref())?,
         };
         let resolver = ResolverHandle::system()?;
-        let decoders = Decoders::start().map_err(|error| {
+        let shard_cpus = &checked.placement.shards;
+        let beside: Vec<usize> = runtime::allowed_cpus().into_iter().filter(|cpu| !shard_cpus.contains(cpu)).collect();
+        let decoders = Decoders::start(&beside).map_err(|error| {
             Error::new(ErrorKind::Host, format!("cannot start the threads that read big bodies: {error}"))
         })?;
         let mut audit_seeds = audit.seeds.into_iter();

@@ -17,6 +17,7 @@ use hyper::client::conn::TrySendError;
 use crate::http::alarm::Alarm;
 use crate::http::failure::{self, Failure, Phase};
 use crate::http::limits::{Limits, Timings};
+use crate::runtime::sleep;
 use crate::time::{Deadline, Mono, Now, UnixNanos};
 
 pub(super) type Payload = Full<Bytes>;
@@ -94,7 +95,13 @@ pub(super) async fn receive<D: Drive>(
     let expected = incoming.size_hint().exact();
     let mut reader = Reader::new(incoming, expected, bounds).map_err(whole_fault)?;
     let mut head_at = None;
-    let read = poll_fn(|cx| reader.poll(driver, cx, &mut head_at)).await;
+    let read = loop {
+        match poll_fn(|cx| reader.poll(driver, cx, &mut head_at)).await {
+            Turn::Over(read) => break read,
+            // Sleeping and not merely yielding: sockets and timers of other exchanges are looked at before this goes on.
+            Turn::Rest => sleep(REST).await,
+        }
+    };
     let end = Now::read();
     let head_at = head_at.unwrap_or(end.mono);
     timings.first_byte = head_at.since(bounds.sent);
@@ -107,6 +114,14 @@ pub(super) async fn receive<D: Drive>(
         return Err(whole_fault(Failure::after(Phase::Body, failure::CLOSED_EARLY, message, bounds.reused)));
     }
     Ok(Raw { status: parts.status.as_u16(), headers: parts.headers, body: reader.body, ts_recv: end.wall })
+}
+
+/// What a turn of reading ended with.
+enum Turn {
+    /// The body is whole, or will not be.
+    Over(Result<(), Failure>),
+    /// There is more to read, and others wait.
+    Rest,
 }
 
 /// The body on its way in.
@@ -136,13 +151,8 @@ impl<'a> Reader<'a> {
         Ok(Reader { incoming, body: Vec::with_capacity(room), bounds, pace })
     }
 
-    fn poll<D: Drive>(
-        &mut self,
-        driver: &mut D,
-        cx: &mut Context<'_>,
-        head_at: &mut Option<Mono>,
-    ) -> Poll<Result<(), Failure>> {
-        let mut frames = 0;
+    fn poll<D: Drive>(&mut self, driver: &mut D, cx: &mut Context<'_>, head_at: &mut Option<Mono>) -> Poll<Turn> {
+        let (mut frames, begun) = (0, self.body.len());
         loop {
             // Frames first: what came with the head needs no further look at the socket.
             let mut next = poll_frame::<D>(&mut self.incoming, cx);
@@ -151,33 +161,47 @@ impl<'a> Reader<'a> {
                 next = poll_frame::<D>(&mut self.incoming, cx);
             }
             match next {
-                Poll::Ready(None) if driver.is_whole(&self.incoming) => return Poll::Ready(Ok(())),
+                Poll::Ready(None) if driver.is_whole(&self.incoming) => return Poll::Ready(Turn::Over(Ok(()))),
                 Poll::Ready(None) => {
                     let message = format!("{}: expected the whole body, found: the stream was reset", self.bounds.host);
                     let failure = Failure::after(Phase::Body, failure::CLOSED_EARLY, message, self.bounds.reused);
-                    return Poll::Ready(Err(failure));
+                    return Poll::Ready(Turn::Over(Err(failure)));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(chunk) = frame.into_data() else { continue };
                     if self.body.len() + chunk.len() > self.bounds.limits.body_bytes_max {
-                        return Poll::Ready(Err(too_large(self.bounds)));
+                        return Poll::Ready(Turn::Over(Err(too_large(self.bounds))));
                     }
+                    self.make_room(chunk.len());
                     self.body.extend_from_slice(&chunk);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(body_failure(&error, self.bounds))),
-                Poll::Pending => return self.wait(cx, head_at),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Turn::Over(Err(body_failure(&error, self.bounds))));
+                }
+                Poll::Pending => return self.wait(cx, head_at).map(|ended| Turn::Over(Err(ended))),
             }
             frames += 1;
-            if frames == FRAMES_PER_TURN {
+            if frames == FRAMES_PER_TURN || self.body.len() - begun >= BYTES_PER_TURN {
                 // A peer faster than this core must not keep it from the other exchanges.
-                cx.waker().wake_by_ref();
-                return self.wait(cx, head_at);
+                let over = self.wait(cx, head_at);
+                return Poll::Ready(if let Poll::Ready(ended) = over { Turn::Over(Err(ended)) } else { Turn::Rest });
             }
         }
     }
 
-    /// Holds the time limits while there is nothing to read.
-    fn wait(&mut self, cx: &Context<'_>, head_at: &mut Option<Mono>) -> Poll<Result<(), Failure>> {
+    /// Grows for a chunk: once as much as was allocated on the length's word has come, the length is believed, so that a
+    /// big body is moved once and not at each doubling.
+    fn make_room(&mut self, bytes: usize) {
+        if self.body.capacity() - self.body.len() >= bytes || self.body.len() < CLAIM_BYTES_MAX / 2 {
+            return;
+        }
+        let rest = self.incoming.size_hint().upper().map_or(0, |rest| rest as usize);
+        let most = self.bounds.limits.body_bytes_max.saturating_sub(self.body.len());
+        self.body.reserve_exact((bytes + rest).min(most).max(bytes));
+    }
+
+    /// Holds the time limits while there is nothing to read; ready with why the body is given up.
+    fn wait(&mut self, cx: &Context<'_>, head_at: &mut Option<Mono>) -> Poll<Failure> {
         let (bounds, pace) = (self.bounds, &mut self.pace);
         if head_at.is_none() {
             let now = Mono::now();
@@ -188,16 +212,15 @@ impl<'a> Reader<'a> {
         while bounds.alarm.poll(cx).is_ready() {
             let now = Mono::now();
             if bounds.deadline.passed(now) {
-                return Poll::Ready(Err(deadline_failure(bounds)));
+                return Poll::Ready(deadline_failure(bounds));
             }
-            let failed =
-                |reason, message| Poll::Ready(Err(Failure::after(Phase::Body, reason, message, bounds.reused)));
+            let failed = |reason, message| Poll::Ready(Failure::after(Phase::Body, reason, message, bounds.reused));
             if now >= pace.body_at {
                 let message = format!("{}: the body was not whole within {:?}", bounds.host, bounds.limits.body);
                 return failed(failure::BODY_TIMEOUT, message);
             }
             if now < pace.span_at {
-                return Poll::Ready(Err(closed_failure(bounds)));
+                return Poll::Ready(closed_failure(bounds));
             }
             let came = (self.body.len() - pace.span_bytes) as u64;
             let least = bounds.limits.throughput_bytes_min * bounds.limits.throughput_span.as_millis() as u64 / 1_000;
@@ -348,5 +371,9 @@ fn text_of(error: &hyper::Error) -> String {
 
 /// One mebibyte in records of 16 KiB.
 const FRAMES_PER_TURN: u32 = 64;
+/// About 50 microseconds of copying.
+const BYTES_PER_TURN: usize = 128 << 10;
+/// The least there is: the core looks at its ring once.
+const REST: Duration = Duration::from_micros(1);
 const CLAIM_BYTES_MAX: usize = 1 << 20;
 const NEVER: Duration = Duration::from_secs(365 * 86_400);

@@ -15,33 +15,45 @@ impl<J: Send + 'static> Workers<J> {
     /// # Errors
     /// The system's refusal to start a thread.
     pub fn start(name: &str, threads: usize, work: impl Fn(J) + Send + Sync + 'static) -> std::io::Result<Self> {
-        Workers::start_at(name, threads, work, 0)
+        Workers::start_with(name, threads, || {}, work)
     }
 
-    /// The same with a priority below that of the cores: the threads get what is left of a CPU, and a small share of one
-    /// that is busy.
+    /// The same with a priority below that of the cores, on these CPUs if there are any: where the threads share a CPU
+    /// with others they get what those leave, and a small share of it when they leave nothing.
     ///
     /// # Errors
     /// The system's refusal to start a thread.
-    pub fn start_low(name: &str, threads: usize, work: impl Fn(J) + Send + Sync + 'static) -> std::io::Result<Self> {
-        Workers::start_at(name, threads, work, LOW_NICE)
-    }
-
-    fn start_at(
+    pub fn start_low(
         name: &str,
         threads: usize,
+        cpus: &[usize],
         work: impl Fn(J) + Send + Sync + 'static,
-        nice: i32,
+    ) -> std::io::Result<Self> {
+        let cpus = cpus.to_vec();
+        let prepare = move || {
+            // On Linux of the calling thread alone. A refusal costs latency, nothing else.
+            let _ = rustix::process::nice(LOW_NICE);
+            if !cpus.is_empty() {
+                let mut set = rustix::thread::CpuSet::new();
+                cpus.iter().for_each(|cpu| set.set(*cpu));
+                let _ = rustix::thread::sched_setaffinity(None, &set);
+            }
+        };
+        Workers::start_with(name, threads, prepare, work)
+    }
+
+    fn start_with(
+        name: &str,
+        threads: usize,
+        prepare: impl Fn() + Clone + Send + 'static,
+        work: impl Fn(J) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::sync_channel::<J>(QUEUE_LEN);
         let shared = Arc::new((Mutex::new(queue), work));
         for index in 0..threads.max(1) {
-            let shared = shared.clone();
+            let (shared, prepare) = (shared.clone(), prepare.clone());
             std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
-                if nice != 0 {
-                    // On Linux of the calling thread alone. A refusal costs latency, nothing else.
-                    let _ = rustix::process::nice(nice);
-                }
+                prepare();
                 let (queue, work) = &*shared;
                 loop {
                     // The lock is held while waiting: the others wait for the lock instead of the queue.

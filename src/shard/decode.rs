@@ -22,12 +22,13 @@ pub struct Decoders(Workers<Job>);
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Decoders {
-    /// Starts the threads, with a priority below that of the cores.
+    /// Starts the threads, with a priority below that of the cores, on the CPUs of `cpus` if there are any: a shard that
+    /// is taken off its CPU answers late.
     ///
     /// # Errors
     /// The system's refusal to start one.
-    pub fn start() -> std::io::Result<Decoders> {
-        Workers::start_low("decode", THREADS, |job: Job| job()).map(Decoders)
+    pub fn start(cpus: &[usize]) -> std::io::Result<Decoders> {
+        Workers::start_low("decode", THREADS, cpus, |job: Job| job()).map(Decoders)
     }
 
     /// Runs `work` on one of the threads; `None` when it panicked. Runs it here when very many jobs wait.
@@ -71,15 +72,12 @@ pub(super) async fn decode(
             let cx = Context { query, natives, state, credentials, contact, now: answer.ts_recv };
             judge(source, &cx, &answer, &mut own)
         });
-        (read, own)
+        // The room of records that did not become any is given back here: of many megabytes that takes milliseconds.
+        read.map(|next| (next, own))
     };
-    match lane.decoders.run(work).await {
-        Some((read, own)) => {
-            *batch = own;
-            read
-        }
-        None => Err(failed()),
-    }
+    let (next, own) = lane.decoders.run(work).await.unwrap_or_else(|| Err(failed()))?;
+    *batch = own;
+    Ok(next)
 }
 
 /// Reads the answer to a prerequisite into the lane's state.
@@ -121,3 +119,24 @@ fn failed() -> Judgement {
 const BESIDE_BYTES: usize = 128 << 10;
 /// Two, so that the longest body of one source does not hold up another's.
 const THREADS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::block_on;
+
+    use super::*;
+
+    #[test]
+    fn work_beside_the_core_comes_back_or_is_told_to_have_panicked() {
+        let decoders = Decoders::start(&[]).unwrap();
+        let here = std::thread::current().id();
+        let there = block_on(decoders.run(|| std::thread::current().id())).unwrap();
+        assert_ne!(here, there);
+        assert_eq!(block_on(decoders.run(|| -> u8 { panic!("on purpose") })), None);
+        // The threads outlive a panic of each.
+        for _ in 0..2 * THREADS {
+            block_on(decoders.run(|| -> u8 { panic!("on purpose") }));
+        }
+        assert_eq!(block_on(decoders.run(|| 7)), Some(7));
+    }
+}
