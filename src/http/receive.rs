@@ -152,7 +152,8 @@ impl<'a> Reader<'a> {
     }
 
     fn poll<D: Drive>(&mut self, driver: &mut D, cx: &mut Context<'_>, head_at: &mut Option<Mono>) -> Poll<Turn> {
-        let (mut frames, begun) = (0, self.body.len());
+        let turn_end = (self.body.len() + BYTES_PER_TURN).max(BYTES_UNRESTED);
+        let mut frames = 0;
         loop {
             // Frames first: what came with the head needs no further look at the socket.
             let mut next = poll_frame::<D>(&mut self.incoming, cx);
@@ -181,7 +182,7 @@ impl<'a> Reader<'a> {
                 Poll::Pending => return self.wait(cx, head_at).map(|ended| Turn::Over(Err(ended))),
             }
             frames += 1;
-            if frames == FRAMES_PER_TURN || self.body.len() - begun >= BYTES_PER_TURN {
+            if frames == FRAMES_PER_TURN || self.body.len() >= turn_end {
                 // A peer faster than this core must not keep it from the other exchanges.
                 let over = self.wait(cx, head_at);
                 return Poll::Ready(if let Poll::Ready(ended) = over { Turn::Over(Err(ended)) } else { Turn::Rest });
@@ -371,8 +372,10 @@ fn text_of(error: &hyper::Error) -> String {
 
 /// One mebibyte in records of 16 KiB.
 const FRAMES_PER_TURN: u32 = 64;
-/// About 50 microseconds of copying.
-const BYTES_PER_TURN: usize = 128 << 10;
+/// What a body may bring before it rests at all: nearly all are whole by then.
+const BYTES_UNRESTED: usize = 128 << 10;
+/// About 60 microseconds, most of them the kernel's: several big bodies have a turn each between two looks at the ring.
+const BYTES_PER_TURN: usize = 16 << 10;
 /// The least there is: the core looks at its ring once.
 const REST: Duration = Duration::from_micros(1);
 const CLAIM_BYTES_MAX: usize = 1 << 20;
