@@ -217,6 +217,12 @@ pub const SOURCE_SETTINGS: &[Setting] = &[
     setting("deadline", Form::Duration(1, HOUR), "", "Time for one fetch over all its attempts; else http.deadline."),
     setting("hedge", Form::Flag, "", "Whether slow attempts get a second one beside them; else retry.hedge."),
     setting("quota_margin", Form::Ratio, "0.02", "Share of the quota that is left unused."),
+    setting(
+        "frozen_polls",
+        Form::Count(0, 1_000_000),
+        "",
+        "Polls with one and the same time that count as frozen; 0 = never.",
+    ),
 ];
 
 /// The settings of one poll, an element of `sources.<id>.polls`.

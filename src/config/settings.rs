@@ -277,6 +277,9 @@ pub struct SourceSettings {
     pub hedge: Option<bool>,
     /// Share of the quota that is left unused.
     pub quota_margin: f64,
+    /// Polls whose answers' time stands still before they count as frozen; 0 = never; `None` = by what the provider's
+    /// time is.
+    pub frozen_polls: Option<u32>,
     /// What to ask and when.
     pub polls: Vec<PollSettings>,
 }
@@ -544,6 +547,7 @@ fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSett
         deadline: values.duration_opt("deadline"),
         hedge: values.flag_opt("hedge"),
         quota_margin: values.ratio("quota_margin"),
+        frozen_polls: values.count_opt("frozen_polls").and_then(|polls| u32::try_from(polls).ok()),
         simulated_keys: values.flag("simulated_keys"),
         polls: items(&format!("{key}.polls"), table.get("polls"), problems)
             .into_iter()

@@ -129,6 +129,7 @@ fn lane(
         in_flight_max: (entry.settings.in_flight_max / of).clamp(1, settings.in_flight_max),
         state: state_file.as_deref().map(keep::load_state).unwrap_or_default(),
         state_file,
+        frozen_polls: entry.settings.frozen_polls,
         polls,
     })
 }

@@ -134,11 +134,11 @@ impl Recorder {
         }
     }
 
-    /// Keeps what a failed fetch ended with, free of secrets, for the status.
-    pub fn failed(&self, message: String) {
+    /// Keeps what a failed fetch ended with and how the offending body begins, free of secrets, for the status.
+    pub fn failed(&self, message: String, excerpt: String) {
         // Taken on failures alone, so that readers never hold up the hot path.
         if let Ok(mut last) = self.row().last_error.lock() {
-            *last = Some(message);
+            *last = Some((message, excerpt));
         }
     }
 
@@ -247,7 +247,8 @@ pub(super) struct Row {
     waiting: Gauge,
     latency: Histogram,
     stages: [Histogram; Stage::OF_SHARD],
-    last_error: Mutex<Option<String>>,
+    /// The message, and the beginning of the body.
+    last_error: Mutex<Option<(String, String)>>,
 }
 
 impl Row {
@@ -333,7 +334,7 @@ pub(super) struct Reading {
     pub(super) waiting: u64,
     pub(super) latency: Counts,
     pub(super) stages: [Counts; Stage::ALL.len()],
-    pub(super) last_error: Option<String>,
+    pub(super) last_error: Option<(String, String)>,
 }
 
 impl Reading {

@@ -131,6 +131,9 @@ pub struct SourceSnapshot {
     /// What the last failed fetch ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// How the body began that the last failed fetch got, at most 200 bytes without secrets; none without a whole answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_excerpt: Option<String>,
     /// The record counters; filled by the engine. `queued` is not known per source.
     #[serde(default)]
     pub counts: RecordCounts,

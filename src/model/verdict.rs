@@ -93,6 +93,8 @@ pub struct Judgement {
     pub banned_until: Option<UnixNanos>,
     /// Whether the refusal was made here, before anything was sent.
     pub local: bool,
+    /// How the offending body begins, bounded and without secrets: for the status alone. Empty when there was none.
+    pub excerpt: String,
 }
 
 impl Judgement {
@@ -104,7 +106,15 @@ impl Judgement {
             message.truncate(cut);
             message.push('…');
         }
-        Judgement { verdict, reason, message, retry_after: None, banned_until: None, local: false }
+        Judgement {
+            verdict,
+            reason,
+            message,
+            retry_after: None,
+            banned_until: None,
+            local: false,
+            excerpt: String::new(),
+        }
     }
 
     /// A whole 2xx answer that does not fit: names the path, what was expected and what was found.

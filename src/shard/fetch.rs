@@ -14,6 +14,7 @@ use crate::shard::decode::decode;
 use crate::shard::hedge;
 use crate::shard::lane::{Lane, PermitGuard};
 use crate::shard::semaphore::{Semaphore, Slot};
+use crate::shard::stillness;
 use crate::source::Batch;
 use crate::time::{Deadline, Mono, Now, UnixNanos};
 use crate::wire::{Answer, Method, Request};
@@ -39,6 +40,34 @@ pub struct Fetched {
 /// # Cancel safety
 /// Dropping the future gives its permit and its slots back and discards its HTTP/1.1 connection.
 pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max: u32) -> Result<Fetched, Judgement> {
+    ask(lane, query, deadline, attempts_max, Asker::Caller).await
+}
+
+/// The same for a poll: an answer whose time has stood still for too many polls fails, too.
+///
+/// # Errors
+/// As [`fetch`].
+///
+/// # Cancel safety
+/// As [`fetch`].
+pub(super) async fn poll(lane: &Lane, query: &Query, deadline: Deadline) -> Result<Fetched, Judgement> {
+    ask(lane, query, deadline, lane.attempts_max, Asker::Poll).await
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Caller,
+    Poll,
+}
+
+async fn ask(
+    lane: &Lane,
+    query: &Query,
+    deadline: Deadline,
+    attempts_max: u32,
+    asker: Asker,
+) -> Result<Fetched, Judgement> {
     super::prerequisites::ensure(lane, query, deadline).await?;
     let mut attempt = 1;
     loop {
@@ -59,7 +88,11 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
         };
         let now = Now::read();
         lane.meter.decoded(now.mono.since(sent.done), batch.records().len());
-        let judged = judged.map_err(|judgement| Judgement { message: request.redact(&judgement.message), ..judgement });
+        let judged = match (judged, asker) {
+            (Ok(next), Asker::Poll) => lane.check_moves(query, &batch).map(|()| next),
+            (judged, _) => judged,
+        };
+        let judged = judged.map_err(|judgement| told(judgement, &request, sent.answer.as_ref().ok()));
         let first_byte = sent.timings.first_byte;
         let safe =
             request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
@@ -69,7 +102,9 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
             Err(judgement) => judgement,
         };
         super::prerequisites::invalidate(lane, judgement.verdict);
-        let again = attempt < attempts_max && safe && judgement.verdict.is_retryable();
+        // What stands still stands still a moment later, too.
+        let again =
+            attempt < attempts_max && safe && judgement.verdict.is_retryable() && judgement.reason != stillness::FROZEN;
         let delay = again
             .then(|| lane.backoff.delay(attempt, judgement.retry_after, deadline.left(now.mono), fastrand::u64(..)));
         let Some(Some(delay)) = delay else { return Err(judgement) };
@@ -260,7 +295,17 @@ fn build(lane: &Lane, query: &Query, now: UnixNanos) -> Result<(Vec<Native>, Req
     Ok((natives, request))
 }
 
+/// A judgement without the request's secrets, with the beginning of the body that earned it.
+fn told(judgement: Judgement, request: &Request, answer: Option<&Answer>) -> Judgement {
+    let message = request.redact(&judgement.message);
+    let excerpt = answer.map_or_else(String::new, |answer| request.redact(&answer.excerpt(EXCERPT_BYTES_MAX)));
+    Judgement { message, excerpt, ..judgement }
+}
+
 /// No whole answer is a failure of the provider or of the way to it.
 pub(super) fn no_answer(failure: &Failure) -> Judgement {
     Judgement::new(Verdict::UpstreamError, failure.reason, failure.message.clone())
 }
+
+/// Enough of an offending body to see what it is.
+const EXCERPT_BYTES_MAX: usize = 200;

@@ -17,7 +17,8 @@ use crate::shard::decode::Decoders;
 use crate::shard::hedge::Hedge;
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
-use crate::source::{Context, Source, State};
+use crate::shard::stillness::Stillness;
+use crate::source::{Batch, Context, Source, State, is_clocked};
 use crate::time::{Mono, Now, UnixNanos};
 use crate::wire::Request;
 
@@ -55,6 +56,8 @@ pub struct LaneSpec {
     pub state: State,
     /// Where that is kept; `None` for simulated upstreams and one-off fetches.
     pub state_file: Option<PathBuf>,
+    /// Polls whose answers' time stands still before they count as frozen; 0 = never.
+    pub frozen_polls: Option<u32>,
     /// Its polls.
     pub polls: Vec<crate::shard::polls::PollSpec>,
 }
@@ -106,6 +109,8 @@ pub struct Lane {
     /// One task at a time fetches prerequisites: what many queries need is asked once.
     pub(super) preparing: Semaphore,
     excluded: RefCell<BTreeMap<(Kind, Symbol), Mono>>,
+    /// Whether what is polled still moves.
+    pub(super) stillness: RefCell<Stillness>,
     /// Whether the last round was slowed by the buffer's high-water mark, so that it is said once.
     pub(super) slowed: Cell<bool>,
 }
@@ -149,6 +154,7 @@ impl Lane {
             fetched: RefCell::default(),
             preparing: Semaphore::new(1),
             excluded: RefCell::default(),
+            stillness: RefCell::new(Stillness::new(spec.frozen_polls)),
             slowed: Cell::new(false),
         }
     }
@@ -295,6 +301,14 @@ impl Lane {
                 "the provider does not know the symbol: it is left out for a day"
             );
         }
+    }
+
+    /// Notes the time of a poll's records.
+    ///
+    /// # Errors
+    /// When it has stood still for too many polls.
+    pub(super) fn check_moves(&self, query: &Query, batch: &Batch) -> Result<(), Judgement> {
+        self.stillness.borrow_mut().check(query, batch.records(), is_clocked(self.source, query.kind))
     }
 
     /// Whether a symbol is left out.

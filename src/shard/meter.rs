@@ -151,7 +151,7 @@ impl Meter {
         if judgement.local {
             return;
         }
-        self.recorder.failed(judgement.to_string());
+        self.recorder.failed(judgement.to_string(), judgement.excerpt.clone());
         // Told when it is another than the last, so that an outage is one line and not thousands.
         if self.last_reason.replace(judgement.reason) != judgement.reason {
             let (verdict, reason) = (judgement.verdict.as_str(), judgement.reason);

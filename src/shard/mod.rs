@@ -14,6 +14,7 @@ mod polls;
 mod prerequisites;
 mod semaphore;
 pub mod state;
+mod stillness;
 mod timetable;
 
 pub use decode::Decoders;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::handoff::{Publisher, Stop};
 use crate::model::{Interval, Judgement, Kind, Query, Symbol, Verdict};
 use crate::runtime;
-use crate::shard::fetch::{Fetched, fetch};
+use crate::shard::fetch::{self, Fetched};
 use crate::shard::lane::Lane;
 use crate::shard::timetable::Timetable;
 use crate::source::planner;
@@ -129,7 +129,7 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
     let mut open = vec![query];
     while let Some(query) = open.pop() {
         let deadline = Deadline::after(Mono::now(), lane.deadline);
-        match fetch(lane, &query, deadline, lane.attempts_max).await {
+        match fetch::poll(lane, &query, deadline).await {
             Ok(fetched) => {
                 lane.meter.succeeded(lane.source.spec().id.as_str());
                 publish(lane, fetched, publisher).await;

@@ -571,7 +571,7 @@ mod tests {
         check(400, r#"{"error":"Rate limit exceeded"}"#, (Verdict::RateLimited, "rate_limit"));
         check(429, "slow down", (Verdict::RateLimited, "http_429"));
         check(503, "<html></html>", (Verdict::UpstreamError, "http_5xx"));
-        check(200, "<html></html>", (Verdict::Malformed, "shape"));
+        check(200, "<html></html>", (Verdict::Malformed, "html_page"));
         check(200, r#"{"last":null}"#, (Verdict::Malformed, "shape"));
         check(200, r#"{"last":"1","bid":true}"#, (Verdict::Malformed, "shape"));
         let error = testing::decode(&Bitstamp, &btc(Kind::Ticker), 400, r#"{"error":{"__all__":["No","Way"]}}"#);

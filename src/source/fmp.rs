@@ -558,6 +558,6 @@ mod tests {
         check(403, r#"{"Error Message":"Legacy Endpoint : closed"}"#, (Verdict::Unauthorized, "plan"));
         check(400, r#"{"error":"Query Error: Invalid from"}"#, (Verdict::BadRequest, "argument"));
         check(502, "<html>Limit Reach</html>", (Verdict::UpstreamError, "http_5xx"));
-        check(200, "<html>", (Verdict::Malformed, "shape"));
+        check(200, "<html>", (Verdict::Malformed, "html_page"));
     }
 }

@@ -325,7 +325,7 @@ mod tests {
         );
         check(200, "Your query was too short or too long.", (Verdict::BadRequest, "query"));
         check(200, "Invalid/Unsupported Country.", (Verdict::BadRequest, "query"));
-        check(200, "<html>invalid</html>", (Verdict::Malformed, "shape"));
+        check(200, "<html>invalid</html>", (Verdict::Malformed, "html_page"));
         check(200, r#"{"articles":[{"domain":"a.example"}]}"#, (Verdict::Malformed, "shape"));
         check(200, r#"{"articles":[{"title":"a","seendate":"soon"}]}"#, (Verdict::Malformed, "shape"));
         check(404, "<html>not here</html>", (Verdict::NotFound, "http_404"));

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use crate::model::{Judgement, Record, Symbol, Verdict};
+use crate::model::{Judgement, Kind, Record, Symbol, Verdict};
 use crate::source::{Batch, Context, Source};
 use crate::wire::Answer;
 
@@ -28,7 +28,42 @@ pub fn judge(
         return Err(Judgement::new(Verdict::Malformed, "empty_body", "expected a body, found none"));
     }
     let decoded = source.decode(cx, answer, out).and_then(|next| check_names(&out.records()[before..]).map(|()| next));
-    decoded.map_err(|judgement| in_words(judgement, answer)).inspect_err(|_| out.truncate(before))
+    let decoded = decoded.and_then(|next| check_any(cx, &out.records()[before..]).map(|()| next));
+    decoded.map_err(|judgement| in_words(by_body(judgement, answer), answer)).inspect_err(|_| out.truncate(before))
+}
+
+/// Refuses a whole answer without a record about what was asked for by name and always has one: lists of what happens
+/// may be empty, the state of an instrument may not.
+fn check_any(cx: &Context<'_>, records: &[Record]) -> Result<(), Judgement> {
+    let query = cx.query;
+    let always = matches!(query.kind, Kind::Book | Kind::Quote | Kind::Rate | Kind::Ticker);
+    if !always || !records.is_empty() || query.symbols.is_empty() || query.whole_market || query.range.is_some() {
+        return Ok(());
+    }
+    let asked: Vec<&str> = query.symbols.iter().map(Symbol::as_str).collect();
+    let message = format!("expected a {} of {}, found an answer without any", query.kind, asked.join(", "));
+    Err(Judgement::new(Verdict::Malformed, "empty", message))
+}
+
+/// What a 2xx body that does not fit is, where the source knew no better: a page for people, or a notice to wait.
+fn by_body(judgement: Judgement, answer: &Answer) -> Judgement {
+    if judgement.verdict != Verdict::Malformed || judgement.reason != "shape" {
+        return judgement;
+    }
+    let head = answer.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&answer.body).trim_ascii_start();
+    let text = String::from_utf8_lossy(&head[..head.len().min(NOTICE_BYTES_MAX)]).to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if text.starts_with('<') {
+        let reason = if says(BLOCK_WORDS) { "block_page" } else { "html_page" };
+        let message = format!("expected JSON, found a page: {}", answer.excerpt(EXCERPT_BYTES));
+        return Judgement::new(Verdict::Malformed, reason, message);
+    }
+    // A notice is short; a long body that speaks of limits is about something else.
+    if answer.body.len() <= NOTICE_BYTES_MAX && says(LIMIT_WORDS) {
+        let judgement = Judgement::new(Verdict::RateLimited, "limit_notice", answer.excerpt(EXCERPT_BYTES));
+        return judgement.retry_after(answer.retry_after());
+    }
+    judgement
 }
 
 /// Refuses records whose provider sent an empty text for a name: they would be about nothing.
@@ -76,9 +111,62 @@ pub fn by_status(answer: &Answer, message: Option<&str>) -> Judgement {
     let message = match message.filter(|text| !text.trim().is_empty()) {
         Some(text) => text.trim().to_owned(),
         None => {
-            let excerpt = answer.excerpt(200);
+            let excerpt = answer.excerpt(EXCERPT_BYTES);
             if excerpt.is_empty() { format!("HTTP {}", answer.status) } else { excerpt }
         }
     };
     Judgement::new(verdict, reason, message).retry_after(answer.retry_after())
+}
+
+/// What pages say that keep programs out.
+const BLOCK_WORDS: &[&str] =
+    &["access denied", "are you a robot", "been blocked", "captcha", "cf-error", "not a robot", "unusual traffic"];
+/// What notices of too many requests say.
+const LIMIT_WORDS: &[&str] = &[
+    "api limit",
+    "call frequency",
+    "limit exceeded",
+    "quota exceeded",
+    "rate limit",
+    "rate-limit",
+    "ratelimit",
+    "too many calls",
+    "too many requests",
+];
+/// No notice is longer, and pages say what they are about within that.
+const NOTICE_BYTES_MAX: usize = 4 << 10;
+const EXCERPT_BYTES: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Kind, Query, Verdict};
+    use crate::source::testing;
+
+    #[test]
+    fn a_body_that_does_not_fit_says_what_it_is() {
+        let source = crate::source::find("coinbase").unwrap();
+        let check = |body: &str, expected: (Verdict, &str)| {
+            let query = Query::new(Kind::Ticker).symbol("BTC-USD");
+            let judgement = testing::decode(source, &query, 200, body).unwrap_err();
+            assert_eq!((judgement.verdict, judgement.reason), expected, "{body}");
+            assert!(judgement.message.len() <= 320, "{body}");
+        };
+        check("<!DOCTYPE html><title>Before you continue</title>", (Verdict::Malformed, "html_page"));
+        check("\u{feff} <html>Sorry, you have been blocked", (Verdict::Malformed, "block_page"));
+        check(r#"{"notice":"Too Many Requests, slow down"}"#, (Verdict::RateLimited, "limit_notice"));
+        check(&format!(r#"{{"text":"{} rate limit"}}"#, "x".repeat(5_000)), (Verdict::Malformed, "shape"));
+        check(r#"{"price":[]}"#, (Verdict::Malformed, "shape"));
+        check(" \n", (Verdict::Malformed, "empty_body"));
+    }
+
+    #[test]
+    fn the_state_of_an_instrument_is_never_empty() {
+        let source = crate::source::find("bybit").unwrap();
+        let query = Query::new(Kind::Ticker).symbol("BTC-USDT");
+        let body = r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]},"time":1767225600000}"#;
+        let judged = testing::decode(source, &query, 200, body);
+        assert_eq!(judged.unwrap_err().reason, "empty");
+        let trades = Query { kind: Kind::Trade, ..query };
+        assert!(testing::decode(source, &trades, 200, body).unwrap().is_empty());
+    }
 }

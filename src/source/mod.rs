@@ -89,6 +89,12 @@ pub fn find(id: &str) -> Option<&'static dyn Source> {
     SOURCES.iter().copied().find(|source| source.spec().id.as_str() == id)
 }
 
+/// Whether the time of a kind's records is the provider's clock, which moves from one answer to the next whatever the
+/// market does: an answer whose time stands still then comes from something that has died.
+pub fn is_clocked(source: &dyn Source, kind: Kind) -> bool {
+    kind == Kind::Ticker && matches!(source.spec().id.as_str(), "binance" | "bybit" | "deribit")
+}
+
 /// One provider: how to ask it and how to read what it says.
 pub trait Source: Send + Sync {
     /// What the provider is and allows.

@@ -534,7 +534,7 @@ mod tests {
         check(400, "Error: resampleFreq must be in min", (Verdict::BadRequest, "argument"));
         check(429, "", (Verdict::RateLimited, "requests"));
         check(503, "<html>", (Verdict::UpstreamError, "http_5xx"));
-        check(200, "<html>", (Verdict::Malformed, "shape"));
+        check(200, "<html>", (Verdict::Malformed, "html_page"));
         let wait = |text: &str| testing::decode(&Tiingo, &apple(Kind::Ticker), 200, text).unwrap_err().retry_after;
         assert_eq!(wait("Error: You have run over your hourly request allocation."), Some(HOUR));
         assert_eq!(wait("Error: You have run over your daily request allocation."), Some(DAY));
