@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub enum Placement {
 #[derive(Debug)]
 pub struct CoreHandle<T> {
     name: String,
-    thread: JoinHandle<T>,
+    thread: JoinHandle<Option<T>>,
 }
 
 impl<T> CoreHandle<T> {
@@ -38,9 +38,11 @@ impl<T> CoreHandle<T> {
     /// # Errors
     /// When the main future panicked; its message is in the error.
     pub fn join(self) -> Result<T> {
-        self.thread.join().map_err(|panic| {
-            Error::new(ErrorKind::Stopped, format!("{} ended by a panic: {}", self.name, panic_text(panic.as_ref())))
-        })
+        let ended = |why: &str| Error::new(ErrorKind::Stopped, format!("{} ended {why}", self.name));
+        match self.thread.join() {
+            Ok(done) => done.ok_or_else(|| ended("before it began")),
+            Err(panic) => Err(ended(&format!("by a panic: {}", panic_text(panic.as_ref())))),
+        }
     }
 
     /// Whether the core has ended.
@@ -49,7 +51,11 @@ impl<T> CoreHandle<T> {
     }
 }
 
-/// Starts a core and returns once its executor runs. `main` is called on the new thread.
+/// Starts a core and returns once it runs. `main` is called on the new thread.
+///
+/// A core whose thread is taken off the CPU for longer than the preemption timer before its first task has run sleeps
+/// with that task ready, and no [`pulse`] has been set yet that would wake it. It is left behind then, to end if it ever
+/// wakes, and another is made: `main` is whichever's that comes to run it first.
 ///
 /// # Errors
 /// When the host refuses the thread, the CPU or the executor's rings; says what to mend.
@@ -59,56 +65,68 @@ where
     F: Future<Output = T>,
     M: FnOnce() -> F + Send + 'static,
 {
-    let (ready, started) = mpsc::sync_channel::<std::result::Result<(), String>>(1);
-    let thread_name = name.to_owned();
-    let thread = std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            let placed = match placement {
-                Placement::Cpu(cpu) => glommio::Placement::Fixed(cpu),
-                Placement::Unpinned => glommio::Placement::Unbound,
-            };
-            // `make` panics where it cannot map a refusal; the panic is told like an error.
-            let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                LocalExecutorBuilder::new(placed)
-                    .name(&thread_name)
-                    .preempt_timer(PREEMPT_TIMER)
-                    .io_memory(IO_MEMORY_BYTES)
-                    .ring_depth(RING_DEPTH)
-                    .make()
-            }));
-            let executor = match made {
-                Ok(Ok(executor)) => executor,
-                Ok(Err(error)) => {
-                    let _ = ready.send(Err(error.to_string()));
-                    panic!("no executor: {error}");
-                }
-                Err(panic) => {
-                    let _ = ready.send(Err(panic_text(panic.as_ref())));
-                    std::panic::resume_unwind(panic);
+    let main = Arc::new(Mutex::new(Some(main)));
+    let (ready, started) = mpsc::channel();
+    let mut threads = Vec::new();
+    for attempt in 0..ATTEMPTS_MAX {
+        let (main, ready, thread_name) = (main.clone(), ready.clone(), name.to_owned());
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let executor = match make(&thread_name, placement) {
+                Ok(executor) => executor,
+                Err(why) => {
+                    let _ = ready.send((attempt, Err(why)));
+                    return None;
                 }
             };
-            let _ = ready.send(Ok(()));
             IS_CORE.set(true);
             executor.run(async move {
+                let main = main.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                let _ = ready.send((attempt, Ok(())));
+                let pulses = PULSES.map(|(period, phase)| glommio::spawn_local(pulse(period, phase)));
                 // The first timer of an executor is late; spend that on nothing.
                 glommio::timer::sleep(Duration::from_micros(1)).await;
-                let pulses = PULSES.map(|(period, phase)| glommio::spawn_local(pulse(period, phase)));
                 let done = main().await;
                 for pulse in pulses {
                     pulse.cancel().await;
                 }
-                done
+                Some(done)
             })
-        })
-        .map_err(|error| Error::new(ErrorKind::Host, format!("cannot start the thread of {name}: {error}")))?;
-    match started.recv() {
-        Ok(Ok(())) => Ok(CoreHandle { name: name.to_owned(), thread }),
-        Ok(Err(why)) => Err(Error::new(
-            ErrorKind::Host,
-            format!("cannot start {name}: {why} (lockable memory: {}; see `ulimit -l`)", shown_lockable()),
-        )),
-        Err(_) => Err(Error::new(ErrorKind::Host, format!("cannot start {name}: its thread ended at once"))),
+        });
+        let refused = |error| Error::new(ErrorKind::Host, format!("cannot start the thread of {name}: {error}"));
+        threads.push(thread.map_err(refused)?);
+        match started.recv_timeout(ATTEMPT) {
+            Ok((index, Ok(()))) => return Ok(CoreHandle { name: name.to_owned(), thread: threads.swap_remove(index) }),
+            Ok((_, Err(why))) => {
+                return Err(Error::new(
+                    ErrorKind::Host,
+                    format!("cannot start {name}: {why} (lockable memory: {}; see `ulimit -l`)", shown_lockable()),
+                ));
+            }
+            // A thread that has not even begun by then is waited for in the same way.
+            Err(_) => tracing::debug!(core = name, attempt, "a core does not begin: another is made"),
+        }
+    }
+    Err(Error::new(ErrorKind::Host, format!("cannot start {name}: of {ATTEMPTS_MAX} threads none came to run")))
+}
+
+/// Makes the executor of the calling thread.
+fn make(name: &str, placement: Placement) -> std::result::Result<glommio::LocalExecutor, String> {
+    let placed = match placement {
+        Placement::Cpu(cpu) => glommio::Placement::Fixed(cpu),
+        Placement::Unpinned => glommio::Placement::Unbound,
+    };
+    // `make` panics where it cannot map a refusal; the panic is told like an error.
+    let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        LocalExecutorBuilder::new(placed)
+            .name(name)
+            .preempt_timer(PREEMPT_TIMER)
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .make()
+    }));
+    match made {
+        Ok(made) => made.map_err(|error| error.to_string()),
+        Err(panic) => Err(panic_text(panic.as_ref())),
     }
 }
 
@@ -167,6 +185,9 @@ thread_local! {
 
 /// glommio polls timers and I/O once per this time while tasks are runnable; its default of 100 ms makes them that late.
 const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// How long a core may take to begin before another is made in its place; a busy host takes some milliseconds.
+const ATTEMPT: Duration = Duration::from_millis(500);
+const ATTEMPTS_MAX: usize = 20;
 /// Periods and phases of the pulses: about 130 wakings a second, 0.2 % of a core that has nothing else to do.
 const PULSES: [(Duration, Duration); 4] = [
     (Duration::from_millis(24), Duration::ZERO),
