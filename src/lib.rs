@@ -113,7 +113,8 @@
 //!                                                     │                 ArrayQueue normalization buffer (10,000)
 //!                                                     │                                   │ doorbell
 //!                                                     ├─ sink core (pinned): drain → dedupe → sequence → batch → journal → sinks
-//!                                                     └─ control thread (unpinned): quota state, metric windows
+//!                                                     ├─ control core (unpinned): admin server, alerts; sees snapshots alone
+//!                                                     └─ housekeeping thread: quota state, metric windows
 //!  callers on any thread or runtime ── Engine handle ── mailbox of a shard ── one-shot reply
 //! ```
 //!
@@ -252,6 +253,8 @@ pub mod cli;
 pub mod collector;
 #[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
+pub mod control;
 #[doc(hidden)]
 pub mod doctor;
 #[doc(hidden)]

@@ -304,6 +304,8 @@ impl Folder {
                 command
             }
         };
+        // Other tests run engines beside this one.
+        command.env("INGESTION_ADMIN__LISTEN", "127.0.0.1:0");
         command.args(arguments).current_dir(&self.0).stdin(Stdio::null());
         command
     }

@@ -104,6 +104,8 @@ impl Folder {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(arguments).current_dir(&self.0).stdin(Stdio::null());
+        // Other tests run engines beside this one.
+        command.env("INGESTION_ADMIN__LISTEN", "127.0.0.1:0");
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -51,7 +51,7 @@ impl Run {
         let summary_file = self.summary.as_ref().map(|path| summary::create(path)).transpose()?;
         let targets = settings.targets.clone();
         let started = Mono::now();
-        let engine = Engine::builder(settings).environment(environment).start()?;
+        let engine = Engine::builder(settings).environment(environment).with_control().start()?;
         if let Some(sim) = &sim {
             tracing::info!(address = %sim.address(), "the embedded simulator answers for all providers");
         }

@@ -1,25 +1,25 @@
 //! The handle: what callers on any thread and any executor do with a running engine.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::engine::audit;
+use crate::control::Plane as _;
+use crate::engine::observe::Observer;
 use crate::engine::start::{Finish, Running};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{AuditHandle, BufferView, Drain, MailboxSender, QuotaCell, Rejected, reply};
-use crate::metrics::{BufferSnapshot, MetricsReader, Snapshot};
-use crate::model::{Judgement, Query, Record, SourceId, Verdict};
+use crate::handoff::{Drain, Rejected, reply};
+use crate::metrics::Snapshot;
+use crate::model::{Judgement, Query, Record, Verdict};
 use crate::policy::Force;
 use crate::runtime;
 use crate::shard::{Command, FetchOrder, Fetched, LoadOrder, LoadReport};
-use crate::source::{self, State};
-use crate::time::Now;
+use crate::source::State;
 
 /// A running engine. Clones are handles to the same one; it ends by [`Engine::shutdown`], or when the last handle is
 /// dropped.
@@ -28,13 +28,8 @@ pub struct Engine(pub(super) Arc<Inner>);
 
 /// What the handles share.
 pub(super) struct Inner {
-    pub mailboxes: Vec<MailboxSender<Command>>,
-    pub owners: BTreeMap<SourceId, Vec<usize>>,
+    pub observer: Arc<Observer>,
     pub next: AtomicUsize,
-    pub reader: Arc<Mutex<MetricsReader>>,
-    pub view: BufferView,
-    pub quotas: Vec<(SourceId, QuotaCell)>,
-    pub audit: Option<AuditHandle>,
     pub drain: Mutex<Option<Drain>>,
     pub running: Mutex<Option<Running>>,
 }
@@ -107,25 +102,12 @@ impl Engine {
 
     /// Everything measured so far, as plain data.
     pub fn metrics(&self) -> Snapshot {
-        let now = Now::read();
-        let reader = self.0.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut snapshot = reader.snapshot(now);
-        drop(reader);
-        snapshot.records = self.0.view.counts();
-        snapshot.buffer = BufferSnapshot {
-            capacity: self.0.view.capacity() as u64,
-            len: self.0.view.len() as u64,
-            high_water: self.0.view.high_water() as u64,
-        };
-        snapshot.audit = self.0.audit.as_ref().map(AuditHandle::counts);
-        for (source, cell) in &self.0.quotas {
-            let Some(row) = snapshot.sources.get_mut(source.as_str()) else { continue };
-            let quota = cell.snapshot(now);
-            row.counts = self.0.view.counts_of(*source);
-            row.banned_until = quota.banned_until;
-            row.quota = quota.uses();
-        }
-        snapshot
+        self.0.observer.snapshot()
+    }
+
+    /// Where the admin server listens; `None` without one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.0.observer.admin
     }
 
     /// Overrules the breakers of a source.
@@ -133,23 +115,14 @@ impl Engine {
     /// # Errors
     /// When there is no such source in this engine, or a shard does not take commands.
     pub fn force_breaker(&self, source: &str, force: Force) -> Result<()> {
-        let (id, owners) = self.owners(source).map_err(|judgement| Error::new(ErrorKind::Misuse, judgement.message))?;
-        if let Some(log) = &self.0.audit {
-            log.act(audit::action("breaker_forced").with("source", id).with("force", force.as_str()));
-        }
-        for shard in owners {
-            self.0.mailboxes[*shard]
-                .send(Command::Force(id, force))
-                .map_err(|_| Error::new(ErrorKind::Stopped, format!("shard {shard} takes no commands")))?;
-        }
-        Ok(())
+        self.0.observer.force_breaker(source, force)
     }
 
     /// The instruments of a source, fetched now.
     pub fn instruments(&self, source: &str, within: Duration) -> Pending<std::result::Result<State, Judgement>> {
         let (answer, reply) = reply();
-        let sent = self.owners(source).map(|(id, owners)| {
-            let _ = self.0.mailboxes[owners[0]].send(Command::Instruments(id, within, answer));
+        let sent = self.0.observer.owners(source).map(|(id, owners)| {
+            let _ = self.0.observer.mailboxes[owners[0]].send(Command::Instruments(id, within, answer));
         });
         Pending::new(async move {
             sent?;
@@ -159,7 +132,7 @@ impl Engine {
 
     /// How many shards there are; their threads are named `shard-0` and on.
     pub(crate) fn shard_count(&self) -> usize {
-        self.0.mailboxes.len()
+        self.0.observer.mailboxes.len()
     }
 
     /// Drives load on every shard that owns the source; one report per shard, with its number.
@@ -169,7 +142,7 @@ impl Engine {
         order: impl Fn(usize, usize) -> LoadPart,
     ) -> Pending<Vec<(usize, LoadReport)>> {
         let mut replies = Vec::new();
-        if let Ok((id, owners)) = self.owners(source) {
+        if let Ok((id, owners)) = self.0.observer.owners(source) {
             for (index, shard) in owners.iter().enumerate() {
                 let (answer, reply) = reply();
                 let part = order(index, owners.len());
@@ -183,7 +156,7 @@ impl Engine {
                     warm_up: part.warm_up,
                     reply: answer,
                 };
-                let _ = self.0.mailboxes[*shard].send(Command::Load(load));
+                let _ = self.0.observer.mailboxes[*shard].send(Command::Load(load));
                 replies.push((*shard, reply));
             }
         }
@@ -205,8 +178,8 @@ impl Engine {
         // Joining blocks, and the caller's executor must not.
         let joiner = std::thread::Builder::new().name("tidegate-join".to_owned()).spawn(move || {
             let finished = match running {
-                Some(running) => running.finish(grace, &inner.view),
-                None => Ok(Finish { counts: inner.view.counts(), journal: None, audit: None }),
+                Some(running) => running.finish(grace, &inner.observer.view),
+                None => Ok(Finish { counts: inner.observer.view.counts(), journal: None, audit: None }),
             };
             let _ = answer.send(finished);
         });
@@ -218,7 +191,7 @@ impl Engine {
 
     fn order(&self, ask: Ask) -> Pending<std::result::Result<Fetched, Judgement>> {
         let (answer, reply) = reply();
-        let sent = self.owners(&ask.source).and_then(|(id, owners)| {
+        let sent = self.0.observer.owners(&ask.source).and_then(|(id, owners)| {
             let shard = owners[self.0.next.fetch_add(1, Ordering::Relaxed) % owners.len()];
             let order = FetchOrder {
                 source: id,
@@ -227,7 +200,7 @@ impl Engine {
                 attempts_max: ask.attempts_max,
                 reply: answer,
             };
-            self.0.mailboxes[shard].send(Command::Fetch(order)).map_err(|rejected| match rejected {
+            self.0.observer.mailboxes[shard].send(Command::Fetch(order)).map_err(|rejected| match rejected {
                 Rejected::Full(_) => {
                     let why = format!("shard {shard} has as many commands waiting as it takes");
                     Judgement::new(Verdict::RateLimited, "mailbox_full", why).local()
@@ -240,23 +213,11 @@ impl Engine {
             reply.await.unwrap_or_else(|| Err(stopped()))
         })
     }
-
-    fn owners(&self, source: &str) -> std::result::Result<(SourceId, &[usize]), Judgement> {
-        let found = source::find(source).map(|source| source.spec().id);
-        match found.and_then(|id| self.0.owners.get(&id).map(|owners| (id, owners.as_slice()))) {
-            Some(found) => Ok(found),
-            None => {
-                let known: Vec<&str> = self.0.owners.keys().map(|id| id.as_str()).collect();
-                let why = format!("expected a configured source ({}), found {source:?}", known.join(", "));
-                Err(Judgement::unservable("source_unknown", why))
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("shards", &self.0.mailboxes.len()).finish_non_exhaustive()
+        f.debug_struct("Engine").field("shards", &self.0.observer.mailboxes.len()).finish_non_exhaustive()
     }
 }
 

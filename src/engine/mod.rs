@@ -5,9 +5,11 @@ pub mod check;
 mod handle;
 pub mod host;
 mod keep;
+mod observe;
 mod plan;
 mod sinks;
 mod start;
+mod watch;
 
 pub(crate) use handle::LoadPart;
 pub use handle::{Answered, Ask, Engine, Pending};

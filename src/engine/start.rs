@@ -1,9 +1,7 @@
 //! Starting and ending an engine: host checks, the data directory, the sink core, the shards, housekeeping.
 
-use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::collector::{
@@ -13,10 +11,12 @@ use crate::config::{Cpus, Environment, Loaded, Settings};
 use crate::engine::audit::{self, AuditParts};
 use crate::engine::check::{self, Checked};
 use crate::engine::handle::{Engine, Inner};
+use crate::engine::observe::{Observer, Planned};
 use crate::engine::plan::{self, PlanOptions};
-use crate::engine::{host, keep, sinks};
+use crate::engine::watch::{Control, ControlPlan, Housekeeping};
+use crate::engine::{host, sinks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, QuotaCell, Stop, StopSource};
+use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, Stop, StopSource};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
 use crate::metrics::{CoreCells, MetricsReader, RecordCounts, ShardCells, SharedCells, SharedSink, SinkCells};
 use crate::model::SourceId;
@@ -35,6 +35,7 @@ pub struct EngineBuilder {
     journal: bool,
     data: bool,
     one_shard: bool,
+    control: bool,
     h2_streams_max: Option<usize>,
 }
 
@@ -50,6 +51,7 @@ impl Engine {
             journal: true,
             data: true,
             one_shard: false,
+            control: false,
             h2_streams_max: None,
         }
     }
@@ -106,6 +108,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Starts the control core: the admin server, if the settings have one, and what else watches a run. Without it a
+    /// program that embeds the engine has [`Engine::metrics`] alone, and listens nowhere.
+    pub fn with_control(mut self) -> Self {
+        self.control = true;
+        self
+    }
+
     /// Bounds the streams of one HTTP/2 connection: for load runs over a given number of connections.
     pub(crate) fn h2_streams_max(mut self, streams: usize) -> Self {
         self.h2_streams_max = Some(streams);
@@ -134,6 +143,7 @@ impl EngineBuilder {
         }
         let data = &checked.settings.data_dir;
         host::ready(&checked.settings, self.data)?;
+        let control = if self.control { Some(ControlPlan::new(&checked.settings)?) } else { None };
         let lock = if self.data { Some(DataLock::acquire(data)?) } else { None };
 
         let ids: Vec<SourceId> = checked.sources.iter().map(|source| source.source.spec().id).collect();
@@ -210,17 +220,25 @@ impl EngineBuilder {
         if let Some(handle) = &audit.handle {
             audit::started(handle, &checked, &run);
         }
-        let reader = Arc::new(Mutex::new(MetricsReader::new(cells, sink, Vec::new(), Now::read())));
-        let control = start_housekeeping(plan.kept, reader.clone())?;
-        let running = Running { stop, shards, collector, control, audit: audit.handle.clone(), _lock: lock };
-        Ok(Engine(Arc::new(Inner {
+        let others = control.iter().map(|control| control.cells.clone()).collect();
+        let observer = Arc::new(Observer {
             mailboxes,
             owners: plan.owners,
-            next: AtomicUsize::new(0),
-            reader,
+            reader: Mutex::new(MetricsReader::new(cells, sink, others, Now::read())),
             view,
             quotas: plan.quotas,
-            audit: audit.handle,
+            audit: audit.handle.clone(),
+            stop: listener,
+            run,
+            admin: control.as_ref().and_then(|control| control.address),
+            plan: Planned::new(&checked, !self.options.no_polls),
+        });
+        let control = control.map(|control| control.start(&checked.settings, observer.clone())).transpose()?;
+        let housekeeping = Housekeeping::start(plan.kept, observer.clone())?;
+        let running = Running { stop, shards, collector, control, housekeeping, audit: audit.handle, _lock: lock };
+        Ok(Engine(Arc::new(Inner {
+            observer,
+            next: AtomicUsize::new(0),
             drain: Mutex::new(drain),
             running: Mutex::new(Some(running)),
         })))
@@ -249,7 +267,8 @@ pub(super) struct Running {
     shards: Vec<CoreHandle<Result<()>>>,
     collector: Option<CoreHandle<(Summary, Option<AuditSummary>)>>,
     audit: Option<AuditHandle>,
-    control: Housekeeping,
+    control: Option<Control>,
+    housekeeping: Housekeeping,
     _lock: Option<DataLock>,
 }
 
@@ -282,7 +301,10 @@ impl Running {
             }
             None => (None, None),
         };
-        self.control.finish();
+        self.housekeeping.finish();
+        if let Some(Err(error)) = self.control.map(Control::finish) {
+            failed = failed.or(Some(error));
+        }
         match failed {
             Some(error) => Err(error),
             None => Ok(Finish { counts: view.counts(), journal, audit }),
@@ -356,39 +378,6 @@ async fn stopping(stop: Stop) -> Deadline {
     Deadline::after(Mono::now(), DISK_GRACE)
 }
 
-/// Saves quotas and moves the metrics' windows on; needs no core.
-struct Housekeeping {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-fn start_housekeeping(kept: Vec<(QuotaCell, PathBuf)>, reader: Arc<Mutex<MetricsReader>>) -> Result<Housekeeping> {
-    let (stop, stopped) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-        let mut ticks = 0_u32;
-        while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
-            if let Ok(mut reader) = reader.lock() {
-                reader.sample(Now::read());
-            }
-            ticks += 1;
-            if ticks.is_multiple_of(SAVE_TICKS) {
-                kept.iter().for_each(|(quota, file)| keep::save(quota, file));
-            }
-        }
-        kept.iter().for_each(|(quota, file)| keep::save(quota, file));
-    });
-    let thread =
-        thread.map_err(|error| Error::new(ErrorKind::Host, format!("cannot start the control thread: {error}")))?;
-    Ok(Housekeeping { stop, thread })
-}
-
-impl Housekeeping {
-    fn finish(self) {
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
-    }
-}
-
 fn buffer_spec(checked: &Checked, sources: Vec<SourceId>) -> BufferSpec {
     let buffer = &checked.settings.buffer;
     BufferSpec {
@@ -418,7 +407,5 @@ fn log_start(checked: &Checked) {
 }
 
 const MAILBOX_MAX: usize = 10_000;
-const TICK: Duration = Duration::from_secs(1);
-const SAVE_TICKS: u32 = 2;
 /// How long a disk that refuses is tried after everything else has ended.
 const DISK_GRACE: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use futures_rustls::client::TlsStream;
 
-use crate::runtime::TcpStream;
+use crate::runtime::{TcpListener, TcpStream};
 
 /// A connected byte stream.
 pub(super) enum Stream {
@@ -117,6 +117,12 @@ pub(super) fn adopt(socket: socket2::Socket) -> TcpStream {
     debug_assert!(socket.as_raw_fd() >= 0);
     // SAFETY: `into_raw_fd` gives the descriptor's ownership up, and the stream made here is its one owner from now on.
     unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// Takes a listening socket into this core's executor, whose own way of binding would let two processes share a port.
+pub fn adopt_listener(listener: std::net::TcpListener) -> TcpListener {
+    // SAFETY: `into_raw_fd` gives the descriptor's ownership up, and the listener made here is its one owner from now on.
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
 }
 
 /// Has the close of a socket reset the connection: what is still to be sent is lost, and the peer sees an error instead

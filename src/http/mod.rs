@@ -24,7 +24,7 @@ mod validators;
 pub use client::{Client, ClientSettings, PoolStats};
 pub use endpoint::{Endpoint, PoolKey};
 pub use failure::{Failure, Phase, REASONS};
-pub use io::close_by_reset;
+pub use io::{adopt_listener, close_by_reset};
 pub use limits::{Limits, Protocol, Timings};
 pub use reach::{Reach, reach};
 pub use resolver::{DnsSettings, ResolverHandle};

@@ -82,7 +82,7 @@ impl MetricsReader {
             uptime_ms: uptime.as_millis() as u64,
             total: describe(&total, &self.total, uptime, now.mono),
             sources,
-            cores: self.cores.iter().map(|core| core.describe(now.mono)).collect(),
+            cores: self.cores.iter().map(|core| core.describe(self.started.mono, now.mono)).collect(),
             shards,
             journal: status.journal,
             sinks: status.sinks,
@@ -135,7 +135,7 @@ impl Core {
         }
     }
 
-    fn describe(&self, now: Mono) -> CoreSnapshot {
+    fn describe(&self, started: Mono, now: Mono) -> CoreSnapshot {
         let beat = self.cells.read();
         let then = self.beats.front().copied().unwrap_or_default();
         let span = beat.at.since(then.at);
@@ -144,7 +144,8 @@ impl Core {
         CoreSnapshot {
             name: self.cells.name().to_owned(),
             cpu: self.cells.cpu(),
-            heartbeat_age_ms: now.since(beat.at).as_millis() as u64,
+            // A core that has not beaten yet has had no longer for it than since the start.
+            heartbeat_age_ms: now.since(beat.at.max(started)).as_millis() as u64,
             cpu_ms: beat.used.as_millis() as u64,
             // A beat is two cells: a reader between them may see a little more than there was.
             busy_share: busy.min(1.0),

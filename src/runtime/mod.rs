@@ -16,7 +16,9 @@ mod workers;
 pub use file::{File, sync_dir};
 pub use glommio::net::{TcpListener, TcpStream};
 pub use heartbeat::heartbeat;
-pub use host::{allowed_cpus, limits, named_cpu_time, raise_open_files, resident_bytes, thread_cpu_time};
+pub use host::{
+    allowed_cpus, limits, named_cpu_time, raise_open_files, resident_bytes, thread_cpu_time, yield_priority,
+};
 pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight, refuse};
 pub use log::{LogGuard, LogWriter, RepeatFilter, log_writer};
 pub use probe::{host_facts, probe_data};

@@ -1,0 +1,141 @@
+//! What an engine shows of itself and lets itself be told: the snapshot put together from every counter, and orders to
+//! breakers. Holds nothing that keeps the engine running.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use crate::control::{Plane, judge};
+use crate::engine::audit;
+use crate::engine::check::{Checked, CheckedPoll};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handoff::{AuditHandle, BufferView, MailboxSender, QuotaCell, Stop};
+use crate::metrics::{BufferSnapshot, MetricsReader, RingsSnapshot, Snapshot, TargetsSnapshot};
+use crate::model::{Judgement, SourceId};
+use crate::policy::Force;
+use crate::runtime;
+use crate::shard::Command;
+use crate::source;
+use crate::time::Now;
+
+/// An engine as it is seen from outside its cores.
+pub(super) struct Observer {
+    pub mailboxes: Vec<MailboxSender<Command>>,
+    pub owners: BTreeMap<SourceId, Vec<usize>>,
+    pub reader: Mutex<MetricsReader>,
+    pub view: BufferView,
+    pub quotas: Vec<(SourceId, QuotaCell)>,
+    pub audit: Option<AuditHandle>,
+    pub stop: Stop,
+    pub run: String,
+    pub admin: Option<SocketAddr>,
+    pub plan: Planned,
+}
+
+/// What of the plan stands in every snapshot.
+pub(super) struct Planned {
+    targets: TargetsSnapshot,
+    demand_per_second: f64,
+    /// The longest time between polls, in milliseconds, by source and kind.
+    every_ms: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+impl Planned {
+    /// What is planned for `checked`; `polls` is whether it is polled at all.
+    pub(super) fn new(checked: &Checked, polls: bool) -> Planned {
+        let targets = &checked.settings.targets;
+        let mut every_ms = BTreeMap::new();
+        let mut per_minute = 0.0;
+        for source in checked.sources.iter().filter(|_| polls) {
+            per_minute += source.polls.iter().map(CheckedPoll::requests_per_minute).sum::<f64>();
+            for poll in &source.polls {
+                let key = (source.source.spec().id.as_str(), poll.kind.kind.as_str());
+                let longest = every_ms.entry(key).or_default();
+                *longest = (poll.every.as_millis() as u64).max(*longest);
+            }
+        }
+        Planned {
+            targets: TargetsSnapshot {
+                p95_ms: targets.p95.as_secs_f64() * 1e3,
+                p99_ms: targets.p99.as_secs_f64() * 1e3,
+                success_rate: targets.success_rate,
+                requests_per_second: targets.requests_per_second as f64,
+            },
+            demand_per_second: per_minute / 60.0,
+            every_ms,
+        }
+    }
+}
+
+impl Observer {
+    /// Moves the recent windows on.
+    pub(super) fn sample(&self) {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).sample(Now::read());
+    }
+
+    /// The id of a source of this engine, and the shards that own it.
+    ///
+    /// # Errors
+    /// Says which there are.
+    pub(super) fn owners(&self, source: &str) -> std::result::Result<(SourceId, &[usize]), Judgement> {
+        let found = source::find(source).map(|source| source.spec().id);
+        match found.and_then(|id| self.owners.get(&id).map(|owners| (id, owners.as_slice()))) {
+            Some(found) => Ok(found),
+            None => {
+                let known: Vec<&str> = self.owners.keys().map(|id| id.as_str()).collect();
+                let why = format!("expected a configured source ({}), found {source:?}", known.join(", "));
+                Err(Judgement::unservable("source_unknown", why))
+            }
+        }
+    }
+
+    fn fill(&self, snapshot: &mut Snapshot, now: Now) {
+        snapshot.version = env!("CARGO_PKG_VERSION").to_owned();
+        snapshot.run.clone_from(&self.run);
+        snapshot.admin = self.admin.map(|address| address.to_string());
+        snapshot.targets = self.plan.targets;
+        snapshot.demand_per_second = self.plan.demand_per_second;
+        snapshot.records = self.view.counts();
+        snapshot.buffer = BufferSnapshot {
+            capacity: self.view.capacity() as u64,
+            len: self.view.len() as u64,
+            high_water: self.view.high_water() as u64,
+        };
+        snapshot.audit = self.audit.as_ref().map(AuditHandle::counts);
+        let rings = runtime::ring_report();
+        snapshot.rings = RingsSnapshot { made: rings.rings, flagged: rings.flagged, flags_on: rings.flagged > 0 };
+        for age in &mut snapshot.data {
+            age.every_ms = self.plan.every_ms.get(&(age.source.as_str(), age.kind.as_str())).copied();
+        }
+        for (source, cell) in &self.quotas {
+            let Some(row) = snapshot.sources.get_mut(source.as_str()) else { continue };
+            let quota = cell.snapshot(now);
+            row.counts = self.view.counts_of(*source);
+            row.banned_until = quota.banned_until;
+            row.quota = quota.uses();
+        }
+    }
+}
+
+impl Plane for Observer {
+    fn snapshot(&self) -> Snapshot {
+        let now = Now::read();
+        let mut snapshot = self.reader.lock().unwrap_or_else(PoisonError::into_inner).snapshot(now);
+        self.fill(&mut snapshot, now);
+        snapshot.health = judge(&snapshot, self.stop.is_stopped());
+        snapshot
+    }
+
+    fn force_breaker(&self, source: &str, force: Force) -> Result<()> {
+        let (id, owners) = self.owners(source).map_err(|judgement| Error::new(ErrorKind::Misuse, judgement.message))?;
+        if let Some(log) = &self.audit {
+            log.act(audit::action("breaker_forced").with("source", id).with("force", force.as_str()));
+        }
+        for shard in owners {
+            self.mailboxes[*shard]
+                .send(Command::Force(id, force))
+                .map_err(|_| Error::new(ErrorKind::Stopped, format!("shard {shard} takes no commands")))?;
+        }
+        Ok(())
+    }
+}
