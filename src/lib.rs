@@ -217,8 +217,8 @@ pub use crate::source::{Instrument, Instruments, State};
 
 // Settings.
 pub use crate::config::{
-    Admin, Alerts, Audit, AuditLevel, Breaker, Buffer, Cores, CpuChoice, CpuList, Credentials, Environment, Http,
-    HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics, PollSettings, Problem, Problems, Proxy, Retry,
+    Admin, Alerts, Audit, AuditLevel, Breaker, Buffer, Cluster, Cores, CpuChoice, CpuList, Credentials, Environment,
+    Http, HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics, PollSettings, Problem, Problems, Proxy, Retry,
     Secret, Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
 };
 

@@ -266,3 +266,42 @@ fn a_bad_profile_is_told_in_one_line() {
     let missing = folder.run(&["sim", "--listen", "127.0.0.1:0", "--profile", "none.toml"]);
     assert!(missing.status == 1 && missing.err.starts_with("error: cannot read none.toml: "), "{missing:?}");
 }
+
+#[test]
+fn three_instances_divide_sources_and_quotas() {
+    let folder = Folder::new("cluster");
+    let tables: Vec<String> =
+        tidegate::source::SOURCES.iter().map(|source| format!("[sources.{}]\n", source.spec().id)).collect();
+    let polls = "[[sources.binance.polls]]\nkind = \"book\"\nsymbols = [\"BTC-USDT\"]\nlimit = 100\nevery = \"10s\"\n";
+    folder.write("c.toml", &format!("contact = \"a@b.c\"\n{}{polls}[cluster]\nof = 3\n", tables.concat()));
+    let mut owned = Vec::new();
+    for instance in ["0", "1", "2"] {
+        let ran = folder.run_with(&["check", "--config", "c.toml"], &[("INGESTION_CLUSTER__INSTANCE", instance)]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        assert!(ran.out.contains(&format!("instance {instance} of 3: ")), "{ran:?}");
+        let own: Vec<String> =
+            ran.out.lines().filter_map(|line| line.strip_prefix("source ")).map(str::to_owned).collect();
+        // What 98 % of 6,000 a minute leave to one of three.
+        let has_binance = own.iter().any(|line| line.starts_with("binance:"));
+        assert_eq!(has_binance, ran.out.contains("of 1960 per 1m"), "{ran:?}");
+        assert_ne!(has_binance, ran.out.contains("  binance: instance "), "{ran:?}");
+        owned.extend(own.iter().map(|line| line.split(':').next().unwrap_or_default().to_owned()));
+    }
+    owned.sort();
+    let mut all: Vec<String> = tidegate::source::SOURCES.iter().map(|source| source.spec().id.to_string()).collect();
+    all.sort();
+    assert_eq!(owned, all);
+    let pod = [("INGESTION_CLUSTER__INSTANCE", "auto"), ("HOSTNAME", "tidegate-2")];
+    assert!(folder.run_with(&["check", "--config", "c.toml"], &pod).out.contains("instance 2 of 3"));
+    let none = folder.run_with(&["check", "--config", "c.toml"], &[("INGESTION_CLUSTER__INSTANCE", "3")]);
+    assert_eq!((none.status, none.err.contains("expected less than cluster.of (3), found 3")), (2, true), "{none:?}");
+}
+
+#[test]
+fn a_source_of_another_instance_is_told() {
+    let folder = Folder::new("elsewhere");
+    folder.write("c.toml", "[cluster]\nof = 1024\n[sources.binance]\nbase_url = \"https://127.0.0.1:1\"\n");
+    let ran = folder.run(&["fetch", "binance", "ticker", "BTC-USDT", "--config", "c.toml"]);
+    assert_eq!(ran.status, 3, "{ran:?}");
+    assert!(ran.out.contains("binance belongs to instance ") && ran.out.contains(" of 1024"), "{ran:?}");
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Done, Failure, warn_all};
-use crate::config::{CpuList, Cpus, Environment, Loader};
+use crate::config::{Cluster, CpuList, Cpus, Environment, Loader};
 use crate::engine::check::{self, Checked, CheckedPoll};
 use crate::error::Error;
 
@@ -42,6 +42,7 @@ fn write_summary(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
     let shards = CpuList::new(placement.shards.iter().copied());
     writeln!(out, "cores: shards on {shards}, sink core on {}", placement.sink)?;
     writeln!(out, "data: {}", settings.data_dir.display())?;
+    write_instance(out, checked)?;
     let mut all = 0.0;
     for source in sources {
         let polls = &source.polls;
@@ -85,6 +86,29 @@ fn write_summary(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
         count(settings.sinks.len(), "sink"),
         number(all)
     )
+}
+
+/// Which sources are this instance's, and what it may use of their quotas.
+fn write_instance(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
+    let cluster = checked.settings.cluster;
+    if cluster.is_alone() {
+        return Ok(());
+    }
+    let Cluster { instance, of, .. } = cluster;
+    let quotas = match cluster.shared_address {
+        true => format!("quotas by address divided by {of}"),
+        false => "quotas whole, each instance by an address of its own".to_owned(),
+    };
+    let sources = count(checked.sources.len(), "source");
+    writeln!(
+        out,
+        "instance {instance} of {of}: {sources} of {}, {quotas}",
+        checked.sources.len() + checked.elsewhere.len()
+    )?;
+    for (source, owner) in &checked.elsewhere {
+        writeln!(out, "  {source}: instance {owner}")?;
+    }
+    Ok(())
 }
 
 fn count(count: usize, noun: &str) -> String {

@@ -69,6 +69,11 @@ impl Environment {
         Ok(self)
     }
 
+    /// A variable of the process that is no secret; `None` when it is not set.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.process.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
     /// All variables whose name starts with `prefix`, with the place each stands at; the process's own come before
     /// those of `.env`, and empty ones are left out.
     pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'static str)> {

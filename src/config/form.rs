@@ -25,6 +25,8 @@ pub enum Form {
     Duration(u64, u64),
     /// `true` or `false`.
     Flag,
+    /// A number from 0, or `auto`.
+    Instance,
     /// Texts; in a variable separated by commas.
     List,
     /// A path.
@@ -68,7 +70,7 @@ pub enum Parsed {
     Ratio(f64),
     /// Of [`Form::Secret`] and [`Form::Webhook`].
     Secret(Secret),
-    /// Of [`Form::Text`], [`Form::Url`] and [`Form::Word`].
+    /// Of [`Form::Instance`], [`Form::Text`], [`Form::Url`] and [`Form::Word`].
     Text(String),
 }
 
@@ -104,7 +106,10 @@ impl Form {
             // A bare zero needs no unit; any other bare number would hide its own.
             ValueKind::I64(0) if matches!(self, Form::Duration(..)) => "0s".to_owned(),
             ValueKind::I64(_) | ValueKind::U64(_)
-                if matches!(self, Form::Bytes(..) | Form::Count(..) | Form::Ratio | Form::Cpus | Form::Word(_)) =>
+                if matches!(
+                    self,
+                    Form::Bytes(..) | Form::Count(..) | Form::Ratio | Form::Cpus | Form::Instance | Form::Word(_)
+                ) =>
             {
                 value.to_string()
             }
@@ -149,6 +154,8 @@ impl Form {
                 "false" | "0" | "no" | "off" => Ok(Parsed::Flag(false)),
                 _ => Err(wrong()),
             },
+            Form::Instance if text == "auto" || text.parse::<u16>().is_ok() => Ok(Parsed::Text(text.to_owned())),
+            Form::Instance => Err(wrong()),
             Form::List => Ok(Parsed::List(
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
             )),
@@ -189,6 +196,7 @@ impl Form {
                 format!("expected a duration such as 100ms, 10s, 5m or 30d from {} to {}", show_ms(min), show_ms(max))
             }
             Form::Flag => "expected true or false".to_owned(),
+            Form::Instance => "expected a number from 0, or auto".to_owned(),
             Form::List => "expected a list of texts".to_owned(),
             Form::Path => "expected a path".to_owned(),
             Form::Proxy => "expected a proxy such as http://user:password@host:3128".to_owned(),
@@ -212,6 +220,7 @@ impl Form {
             Form::Cpus => "CPU list, or auto".to_owned(),
             Form::Duration(..) => "duration: ms, s, m, h, d".to_owned(),
             Form::Flag => "true or false".to_owned(),
+            Form::Instance => "number from 0, or auto".to_owned(),
             Form::List => "texts, separated by commas".to_owned(),
             Form::Path => "path".to_owned(),
             Form::Proxy => "address of an HTTP proxy".to_owned(),

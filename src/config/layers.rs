@@ -86,7 +86,7 @@ impl<'a> Loader<'a> {
         }
 
         let merged = merge(layers);
-        let settings = Settings::read(&merged, places, &mut problems);
+        let settings = Settings::read(&merged, places, self.environment, &mut problems);
         // Merging keeps the places of values alone; of a table it is known here.
         problems.fill_places(|key| settings.place(key));
         Loaded { settings, warnings, problems }

@@ -3,6 +3,7 @@
 //! checked by `engine::check`. Invariants: what is wrong is reported with its key and place, all of it together; no
 //! error and no `Debug` shows a secret; nothing here changes the process.
 
+mod cluster;
 mod cpus;
 mod defaults;
 mod environment;
@@ -15,6 +16,7 @@ mod secret;
 mod settings;
 mod watch;
 
+pub use cluster::Cluster;
 pub use cpus::{CpuChoice, CpuList, Cpus, Placement};
 pub use defaults::{
     ALIASES, Alias, POLL_SETTINGS, PREFIX, SETTINGS, SINK_SETTINGS, SOURCE_SETTINGS, Setting, variable,

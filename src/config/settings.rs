@@ -13,7 +13,7 @@ use crate::config::form::{Form, Parsed, Proxy, show_kind};
 use crate::config::problem::{Problem, Problems, did_you_mean};
 use crate::config::read::{Scope, Values, place_of};
 use crate::config::watch::{Admin, Alerts, Metrics};
-use crate::config::{Environment, Loader};
+use crate::config::{Cluster, Environment, Loader};
 use crate::error::Result;
 use crate::model::Kind;
 use crate::policy::WhenFull;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Which CPUs run what.
     pub cores: Cores,
+    /// This instance among several.
+    pub cluster: Cluster,
     /// What the deployment wants to reach.
     pub targets: Targets,
     /// The client.
@@ -383,6 +385,7 @@ impl Settings {
     pub(super) fn read(
         table: &Map<String, Value>,
         places: BTreeMap<String, String>,
+        environment: &Environment,
         problems: &mut Problems,
     ) -> Settings {
         let scope = Scope { prefix: "", settings: SETTINGS, others: &["sources", "sinks"] };
@@ -398,6 +401,14 @@ impl Settings {
             contact: values.text("contact").unwrap_or_default(),
             in_flight_max: values.size("in_flight_max"),
             cores: Cores { shards: values.cpus("cores.shards"), sink: values.cpus("cores.sink") },
+            cluster: Cluster::read(
+                &values.text("cluster.instance").unwrap_or_default(),
+                values.size("cluster.of"),
+                values.flag("cluster.shared_address"),
+                environment,
+                problems,
+                places.get("cluster.instance").map_or("", String::as_str),
+            ),
             targets: Targets {
                 p95: values.duration("targets.p95"),
                 p99: values.duration("targets.p99"),

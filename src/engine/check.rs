@@ -8,8 +8,9 @@ use crate::config::{
     CpuChoice, Cpus, Credentials, Environment, Loaded, Placement, PollSettings, Problem, Problems, Secret, Settings,
     SinkTarget, SourceSettings, did_you_mean,
 };
+use crate::engine::cluster;
 use crate::engine::plan::is_loopback;
-use crate::model::{Interval, Kind, Query, Symbol};
+use crate::model::{Interval, Kind, Query, SourceId, Symbol};
 use crate::source::{
     Batching, Context, KeyUse, KindSpec, SOURCES, Source, State, Tier, WindowShape, WindowSpec, planner,
 };
@@ -21,8 +22,10 @@ pub struct Checked {
     pub settings: Settings,
     /// Which CPU runs what.
     pub placement: Placement,
-    /// The sources, in the settings' order.
+    /// The sources of this instance, in the settings' order.
     pub sources: Vec<CheckedSource>,
+    /// The sources of other instances, each with its owner.
+    pub elsewhere: Vec<(SourceId, usize)>,
     /// What is odd but allowed, one line each.
     pub warnings: Vec<String>,
 }
@@ -37,6 +40,8 @@ pub struct CheckedSource {
     pub bases: Vec<String>,
     /// Its plan.
     pub tier: &'static Tier,
+    /// The windows of the plan, as far as they are this instance's.
+    pub windows: Vec<WindowSpec>,
     /// Its secrets.
     pub credentials: Credentials,
     /// Its polls.
@@ -102,7 +107,12 @@ pub fn check(loaded: Loaded, environment: &Environment, cpus: &Cpus) -> Result<C
         let checker = Checker { settings: &settings, environment, shards: placement.shards.len(), place: &place };
         sources.extend(checker.source(source, &mut problems, &mut warnings));
     }
-    if problems.is_empty() { Ok(Checked { settings, placement, sources, warnings }) } else { Err(problems) }
+    let of = settings.cluster.of;
+    let owner = |source: &CheckedSource| cluster::owner(source.source.spec().id.as_str(), of);
+    let (sources, others): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| owner(source) == settings.cluster.instance);
+    let elsewhere = others.iter().map(|source| (source.source.spec().id, owner(source))).collect();
+    if problems.is_empty() { Ok(Checked { settings, placement, sources, elsewhere, warnings }) } else { Err(problems) }
 }
 
 /// Finds a source by its id.
@@ -282,6 +292,11 @@ impl Checker<'_> {
             settings: settings.clone(),
             bases: bases(found, settings),
             tier: tier?,
+            windows: tier?
+                .windows
+                .iter()
+                .map(|window| cluster::part(*window, spec.scope, &self.settings.cluster))
+                .collect(),
             credentials,
             polls,
             demand: Vec::new(),
@@ -428,7 +443,7 @@ impl Checker<'_> {
             }
         }
         let share = 1.0 - checked.settings.quota_margin;
-        let windows = checked.tier.windows.iter().filter(|window| window.shape != WindowShape::Concurrency);
+        let windows = checked.windows.iter().filter(|window| window.shape != WindowShape::Concurrency);
         let demand = windows.map(|window| {
             let counted = needs.iter().filter(|(bucket, _)| window.bucket.is_empty() || window.bucket == *bucket);
             let need = counted.map(|(_, weight)| weight).sum::<f64>() * window.per.as_secs_f64();

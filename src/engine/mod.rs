@@ -2,6 +2,7 @@
 
 mod audit;
 pub mod check;
+mod cluster;
 mod handle;
 pub mod host;
 mod keep;

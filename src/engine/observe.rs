@@ -22,6 +22,10 @@ use crate::time::Now;
 pub(super) struct Observer {
     pub mailboxes: Vec<MailboxSender<Command>>,
     pub owners: BTreeMap<SourceId, Vec<usize>>,
+    /// Sources of other instances, each with its owner.
+    pub elsewhere: Vec<(SourceId, usize)>,
+    /// How many instances there are.
+    pub instances: usize,
     pub reader: Mutex<MetricsReader>,
     pub view: BufferView,
     pub quotas: Vec<(SourceId, QuotaCell)>,
@@ -82,6 +86,11 @@ impl Observer {
         match found.and_then(|id| self.owners.get(&id).map(|owners| (id, owners.as_slice()))) {
             Some(found) => Ok(found),
             None => {
+                if let Some((id, owner)) = self.elsewhere.iter().find(|(id, _)| id.as_str() == source) {
+                    let of = self.instances;
+                    let why = format!("{id} belongs to instance {owner} of {of}: ask that one");
+                    return Err(Judgement::unservable("source_elsewhere", why));
+                }
                 let known: Vec<&str> = self.owners.keys().map(|id| id.as_str()).collect();
                 let why = format!("expected a configured source ({}), found {source:?}", known.join(", "));
                 Err(Judgement::unservable("source_unknown", why))

@@ -162,7 +162,6 @@ pub(super) fn endpoint(settings: &SourceSettings, url: &str) -> Result<Endpoint>
 /// One cell for all shards of a source.
 fn quota(entry: &CheckedSource, options: &PlanOptions) -> QuotaCell {
     let windows = entry
-        .tier
         .windows
         .iter()
         .map(|window| WindowSpec { limit: if options.unlimited { u32::MAX / 2 } else { window.limit }, ..*window });

@@ -224,6 +224,8 @@ impl EngineBuilder {
         let observer = Arc::new(Observer {
             mailboxes,
             owners: plan.owners,
+            elsewhere: checked.elsewhere.clone(),
+            instances: checked.settings.cluster.of,
             reader: Mutex::new(MetricsReader::new(cells, sink, others, Now::read())),
             view,
             quotas: plan.quotas,
@@ -395,10 +397,16 @@ fn log_start(checked: &Checked) {
         shards = ?checked.placement.shards,
         sink = checked.placement.sink,
         sources = checked.sources.len(),
+        instance = checked.settings.cluster.instance,
+        of = checked.settings.cluster.of,
         rings = rings.rings,
         rings_flagged = rings.flagged,
         "engine started"
     );
+    if !checked.settings.cluster.is_alone() {
+        let own: Vec<&str> = checked.sources.iter().map(|source| source.source.spec().id.as_str()).collect();
+        tracing::info!(own = own.join(","), elsewhere = checked.elsewhere.len(), "the sources are divided");
+    }
     if rings.flagged == 0 {
         tracing::warn!(
             "the io_uring flags are not in force: the kernel refuses them, or the program does not link them"
