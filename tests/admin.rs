@@ -77,6 +77,42 @@ fn a_breaker_is_forced_and_let_go() {
 }
 
 #[test]
+fn records_stream_to_whom_asks() {
+    let engine = Engine::start("records", &[("INGESTION_ADMIN__TAP_READERS_MAX", "2")]);
+    let mut all = engine.events("");
+    let mut some = engine.events("?source=kraken,okx&kind=ticker");
+    let record = all.next_record();
+    assert!(
+        record["seq"].as_u64() > Some(0) && record["ts_publish"].is_u64() && record["data"].is_object(),
+        "{record}"
+    );
+    for _ in 0..2 {
+        let record = some.next_record();
+        assert!(
+            ["kraken", "okx"].contains(&record["source"].as_str().unwrap()) && record["kind"] == "ticker",
+            "{record}"
+        );
+    }
+    let third = engine.get("/records");
+    assert!(third.status == 503 && third.body.contains("at most 2 readers"), "{third:?}");
+    assert_eq!(engine.get("/records?kind=tickr").status, 400);
+    assert_eq!(engine.get("/status").json()["tap"]["readers"], 2);
+    drop((all, some));
+    engine.until("/status", |answer| answer.json()["tap"]["readers"] == 0);
+}
+
+#[test]
+fn a_slow_reader_is_told_what_it_lost() {
+    let engine = Engine::start("slow", &[("INGESTION_ADMIN__TAP_QUEUE_LEN", "1")]);
+    let mut events = engine.events("");
+    // An answer of several records comes at once, and there is room for one.
+    while events.next_line() != "event: lost" {}
+    let told: Value = serde_json::from_str(events.next_line().strip_prefix("data: ").unwrap()).unwrap();
+    assert!(told["lost"].as_u64() > Some(0));
+    assert!(engine.get("/status").json()["tap"]["lost"].as_u64() >= told["lost"].as_u64());
+}
+
+#[test]
 fn strangers_are_refused_before_anything_else() {
     let engine = Engine::start("strangers", &[]);
     let check = |method: &str, path: &str, headers: &[(&str, &str)], status: u16| {
@@ -217,6 +253,15 @@ impl Engine {
         Answer::read(stream)
     }
 
+    fn events(&self, query: &str) -> Events {
+        let mut stream = self.connect();
+        write!(stream, "GET /records{query} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address).unwrap();
+        let mut events = Events(BufReader::new(stream));
+        assert_eq!(events.next_line(), "HTTP/1.1 200 OK");
+        while !events.next_line().is_empty() {}
+        events
+    }
+
     /// Asks until the answer is the one that is waited for.
     fn until(&self, path: &str, is_met: impl Fn(&Answer) -> bool) -> Answer {
         let deadline = Instant::now() + PATIENCE;
@@ -235,6 +280,25 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// An open stream of events. Its lines come in chunks, whose lengths stand on lines of their own.
+struct Events(BufReader<TcpStream>);
+
+impl Events {
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream has ended");
+        line.trim_end().to_owned()
+    }
+
+    fn next_record(&mut self) -> Value {
+        loop {
+            if let Some(line) = self.next_line().strip_prefix("data: ") {
+                return serde_json::from_str(line).unwrap();
+            }
+        }
     }
 }
 

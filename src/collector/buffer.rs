@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::run::{Counters, Inlet, Woken};
-use crate::handoff::{self, Drain, DropReason, Tally};
+use crate::handoff::{self, Drain, DropReason, Tally, Tap};
 use crate::metrics::{CollectorStatus, SharedSink, SinkRecorder};
 use crate::model::Record;
 use crate::time::UnixNanos;
@@ -26,14 +26,15 @@ pub struct BufferCounters {
     tally: Tally,
     cells: SharedSink,
     recorder: RefCell<SinkRecorder>,
+    tap: Tap,
     failing: RefCell<Option<String>>,
 }
 
 impl BufferCounters {
-    /// The counters of a buffer, and the cells of the sink core that reads it.
-    pub fn new(tally: Tally, cells: SharedSink) -> Self {
+    /// The counters of a buffer, the cells of the sink core that reads it, and who else wants its records.
+    pub fn new(tally: Tally, cells: SharedSink, tap: Tap) -> Self {
         let recorder = RefCell::new(cells.recorder());
-        BufferCounters { tally, cells, recorder, failing: RefCell::default() }
+        BufferCounters { tally, cells, recorder, tap, failing: RefCell::default() }
     }
 }
 
@@ -42,7 +43,8 @@ impl Counters for BufferCounters {
         self.recorder.borrow_mut().taken(records, now);
     }
 
-    fn written(&self, records: &[Record], _first_seq: u64, taken: UnixNanos) {
+    fn written(&self, records: &[Record], first_seq: u64, taken: UnixNanos) {
+        self.tap.offer(records, first_seq);
         self.recorder.borrow().written(records, taken, UnixNanos::now());
     }
 

@@ -32,6 +32,8 @@ pub(super) enum Phase {
     Answering,
     /// The answer has been made; what is left of it is being sent.
     Sending,
+    /// The answer is a stream, which ends when its reader leaves.
+    Streaming,
 }
 
 /// How a connection stands, for its own tasks and for the server.
@@ -39,6 +41,8 @@ pub(super) struct Link {
     phase: Cell<Phase>,
     since: Cell<Mono>,
     served: Cell<bool>,
+    /// Since when the client has not taken what is to be sent.
+    blocked: Cell<Option<Mono>>,
     evict: RefCell<Option<oneshot::Sender<bool>>>,
     /// The address that the connection came in at.
     pub(super) local: Option<IpAddr>,
@@ -63,6 +67,7 @@ impl Link {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Mono::now()),
             served: Cell::new(false),
+            blocked: Cell::new(None),
             evict: RefCell::new(Some(evict)),
             local,
         };
@@ -97,6 +102,7 @@ impl Link {
     fn due(&self, allowed: Duration) -> Option<Mono> {
         match self.phase.get() {
             Phase::Idle if self.served.get() => Some(self.since.get() + allowed.max(KEPT_IDLE)),
+            Phase::Streaming => self.blocked.get().map(|since| since + allowed.max(BLOCKED_MAX)),
             // The body has its own time; this is for an answer that is not taken.
             Phase::Answering => Some(self.since.get() + allowed.saturating_mul(2)),
             _ => Some(self.since.get() + allowed),
@@ -216,7 +222,10 @@ impl hyper::rt::Read for Io {
 
 impl hyper::rt::Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let blocked = if written.is_pending() { self.link.blocked.get().or_else(|| Some(Mono::now())) } else { None };
+        self.link.blocked.set(blocked);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -241,6 +250,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// A client that polls keeps its connection for at least so long.
 const KEPT_IDLE: Duration = Duration::from_secs(30);
+/// A reader of a stream that takes nothing for so long has left without a word.
+const BLOCKED_MAX: Duration = Duration::from_secs(60);
 /// How late a connection's lateness may be noticed.
 const STEP: Duration = Duration::from_secs(1);
 const PARTING: Duration = Duration::from_secs(1);

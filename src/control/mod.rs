@@ -11,6 +11,7 @@ mod health;
 mod reply;
 mod routes;
 mod server;
+mod tap;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub use health::{LIVE_WITHIN, judge};
 
 use crate::config::Admin;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::Stop;
+use crate::handoff::{Stop, Tap};
 use crate::metrics::{SharedCore, Snapshot};
 use crate::policy::Force;
 use crate::runtime;
@@ -29,6 +30,9 @@ use crate::runtime;
 pub trait Plane: Send + Sync {
     /// Everything measured so far.
     fn snapshot(&self) -> Snapshot;
+
+    /// Where its records can be read as they are written.
+    fn tap(&self) -> &Tap;
 
     /// Overrules the breakers of a source.
     ///

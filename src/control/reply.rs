@@ -11,11 +11,13 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::control::connection::Link;
+use crate::control::connection::{Link, Phase};
+use crate::control::tap::Events;
 
 /// The body of an answer.
 pub(super) struct Content {
     whole: Option<Bytes>,
+    events: Option<Events>,
     /// Told when the answer is over.
     link: Option<Rc<Link>>,
 }
@@ -23,6 +25,9 @@ pub(super) struct Content {
 impl Content {
     /// Has the connection told when the answer has been handed over whole.
     pub(super) fn tell(&mut self, link: Rc<Link>) {
+        if self.events.is_some() {
+            link.enter(Phase::Streaming);
+        }
         self.link = Some(link);
     }
 }
@@ -39,16 +44,22 @@ impl Body for Content {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.whole.take().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.events {
+            Some(events) => events.poll_next(cx).map(|bytes| Some(Ok(Frame::data(bytes)))),
+            None => Poll::Ready(self.whole.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.whole.is_none()
+        self.whole.is_none() && self.events.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        match &self.events {
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
     }
 }
 
@@ -56,12 +67,19 @@ impl Body for Content {
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Content> {
     let body = body.into();
     let whole = (!body.is_empty()).then_some(body);
-    let mut response = Response::new(Content { whole, link: None });
+    let mut response = Response::new(Content { whole, events: None, link: None });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// An answer that goes on until its reader leaves.
+pub(super) fn stream(events: Events) -> Response<Content> {
+    let mut response = answer(StatusCode::OK, "text/event-stream", Bytes::new());
+    response.body_mut().events = Some(events);
     response
 }
 

@@ -10,14 +10,16 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, ALLOW, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
+use crate::config::Admin;
 use crate::control::connection::{Link, Phase};
 use crate::control::exposition::{Format, expose};
 use crate::control::guard::{Guard, Refused};
 use crate::control::reply::{self, Content, answer, json, refuse};
-use crate::control::{Plane, breakers};
+use crate::control::tap::Events;
+use crate::control::{Plane, breakers, tap};
 use crate::error::ErrorKind;
 use crate::metrics::{Health, Snapshot};
 use crate::runtime;
@@ -27,8 +29,7 @@ use crate::time::Mono;
 pub(super) struct Routes {
     plane: Arc<dyn Plane>,
     guard: Guard,
-    /// How long a body may take to arrive.
-    allowed: Duration,
+    admin: Admin,
     rendered: RefCell<Option<Rendered>>,
 }
 
@@ -45,13 +46,14 @@ enum Page {
     Livez,
     Metrics,
     Readyz,
+    Records,
     Status,
 }
 
 impl Routes {
     /// Routes that answer from `plane` to whom `guard` admits.
-    pub(super) fn new(plane: Arc<dyn Plane>, guard: Guard, allowed: Duration) -> Self {
-        Routes { plane, guard, allowed, rendered: RefCell::default() }
+    pub(super) fn new(plane: Arc<dyn Plane>, guard: Guard, admin: Admin) -> Self {
+        Routes { plane, guard, admin, rendered: RefCell::default() }
     }
 
     /// Answers one request.
@@ -103,20 +105,23 @@ impl Routes {
             "/livez" => Page::Livez,
             "/metrics" => Page::Metrics,
             "/readyz" => Page::Readyz,
+            "/records" => Page::Records,
             "/status" => Page::Status,
             _ => return refuse(StatusCode::NOT_FOUND, format!("expected one of {PATHS}")),
         };
         match head.method {
-            Method::GET | Method::HEAD => self.page(page, &head.headers),
+            Method::GET | Method::HEAD => self.page(page, head),
             _ => not_allowed("GET, HEAD"),
         }
     }
 
-    fn page(&self, page: Page, headers: &HeaderMap) -> Response<Content> {
+    fn page(&self, page: Page, head: &Parts) -> Response<Content> {
         match page {
+            Page::Records => self.records(head.uri.query().unwrap_or_default()),
             Page::Status => answer(StatusCode::OK, reply::JSON, self.text(0, status)),
             Page::Metrics => {
-                let format = Format::negotiate(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()));
+                let format =
+                    Format::negotiate(head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()));
                 let text = match format {
                     Format::OpenMetrics => self.text(1, |snapshot| expose(snapshot, Format::OpenMetrics)),
                     Format::Prometheus => self.text(2, |snapshot| expose(snapshot, Format::Prometheus)),
@@ -136,17 +141,35 @@ impl Routes {
         }
     }
 
+    fn records(&self, query: &str) -> Response<Content> {
+        let filter = match tap::filter(query) {
+            Ok(filter) => filter,
+            Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
+        };
+        match self.plane.tap().join(filter, self.admin.tap_queue_len, self.admin.tap_readers_max) {
+            Some(reader) => reply::stream(Events::new(reader)),
+            None => {
+                let most = self.admin.tap_readers_max;
+                refuse(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("expected at most {most} readers (admin.tap_readers_max)"),
+                )
+            }
+        }
+    }
+
     async fn force(&self, source: &str, body: Incoming) -> Response<Content> {
         let too_long = || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("expected at most {BODY_BYTES_MAX} bytes"));
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return too_long();
         }
-        let body = match runtime::timeout(self.allowed, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-            None => return refuse(StatusCode::REQUEST_TIMEOUT, "expected a whole body in time, found none"),
-            Some(Ok(body)) => body.to_bytes(),
-            Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_long(),
-            Some(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "expected a whole body, found a broken one"),
-        };
+        let body =
+            match runtime::timeout(self.admin.request_timeout, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+                None => return refuse(StatusCode::REQUEST_TIMEOUT, "expected a whole body in time, found none"),
+                Some(Ok(body)) => body.to_bytes(),
+                Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_long(),
+                Some(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "expected a whole body, found a broken one"),
+            };
         let force = match breakers::order(&body) {
             Ok(force) => force,
             Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
@@ -212,7 +235,7 @@ fn not_allowed(allowed: &'static str) -> Response<Content> {
     response
 }
 
-const PATHS: &str = "/status, /metrics, /livez, /readyz, /breakers/{source}";
+const PATHS: &str = "/status, /metrics, /records, /livez, /readyz, /breakers/{source}";
 const BODY_BYTES_MAX: usize = 1 << 10;
 /// How long a snapshot is served: short against every eye, long against a client that asks without pause.
 const KEPT: Duration = Duration::from_millis(200);

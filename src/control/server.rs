@@ -22,10 +22,10 @@ pub(super) async fn serve(listener: std::net::TcpListener, admin: Admin, plane: 
     let listen = listener.local_addr().unwrap_or(admin.listen);
     let guard = Guard::new(listen, &admin.hosts, admin.token.as_ref());
     let server = Server {
-        routes: Rc::new(Routes::new(plane, guard, admin.request_timeout)),
-        links: Rc::default(),
         connections_max: admin.connections_max,
         allowed: admin.request_timeout,
+        routes: Rc::new(Routes::new(plane, guard, admin)),
+        links: Rc::default(),
         tasks: Tasks::default(),
     };
     let listener = adopt_listener(listener);

@@ -92,6 +92,7 @@ impl Engine {
         };
         let mut records = Vec::new();
         let count = drain.pop_batch(max, &mut records);
+        self.0.observer.tap.offer(&records, 0);
         let tally = drain.tally();
         for record in &records {
             tally.delivered(record);

@@ -9,7 +9,7 @@ use crate::control::{Plane, judge};
 use crate::engine::audit;
 use crate::engine::check::{Checked, CheckedPoll};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{AuditHandle, BufferView, MailboxSender, QuotaCell, Stop};
+use crate::handoff::{AuditHandle, BufferView, MailboxSender, QuotaCell, Stop, Tap};
 use crate::metrics::{BufferSnapshot, MetricsReader, RingsSnapshot, Snapshot, TargetsSnapshot};
 use crate::model::{Judgement, SourceId};
 use crate::policy::Force;
@@ -30,6 +30,7 @@ pub(super) struct Observer {
     pub view: BufferView,
     pub quotas: Vec<(SourceId, QuotaCell)>,
     pub audit: Option<AuditHandle>,
+    pub tap: Tap,
     pub stop: Stop,
     pub run: String,
     pub admin: Option<SocketAddr>,
@@ -111,6 +112,7 @@ impl Observer {
             high_water: self.view.high_water() as u64,
         };
         snapshot.audit = self.audit.as_ref().map(AuditHandle::counts);
+        snapshot.tap = self.tap.snapshot();
         let rings = runtime::ring_report();
         snapshot.rings = RingsSnapshot { made: rings.rings, flagged: rings.flagged, flags_on: rings.flagged > 0 };
         for age in &mut snapshot.data {
@@ -133,6 +135,10 @@ impl Plane for Observer {
         self.fill(&mut snapshot, now);
         snapshot.health = judge(&snapshot, self.stop.is_stopped());
         snapshot
+    }
+
+    fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     fn force_breaker(&self, source: &str, force: Force) -> Result<()> {

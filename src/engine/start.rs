@@ -16,7 +16,7 @@ use crate::engine::plan::{self, PlanOptions};
 use crate::engine::watch::{Control, ControlPlan, Housekeeping};
 use crate::engine::{host, sinks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, Stop, StopSource};
+use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, Stop, StopSource, Tap};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
 use crate::metrics::{CoreCells, MetricsReader, RecordCounts, ShardCells, SharedCells, SharedSink, SinkCells};
 use crate::model::SourceId;
@@ -163,6 +163,7 @@ impl EngineBuilder {
             let core = CoreCells::new("sink", Some(checked.placement.sink));
             SinkCells::new(core, &ids, checked.settings.metrics.symbols_max)
         });
+        let tap = Tap::new();
         let collector = if let Some(cells) = sink.clone() {
             let drain = drain.take().ok_or_else(|| Error::new(ErrorKind::Misuse, "the buffer has one reader"))?;
             let settings = sinks::collector_settings(&checked, &run, self.journal && self.data);
@@ -170,7 +171,7 @@ impl EngineBuilder {
                 checked.placement.sink,
                 (settings, audit.writer.take()),
                 drain,
-                cells,
+                (cells, tap.clone()),
                 listener.clone(),
             )?)
         } else {
@@ -230,6 +231,7 @@ impl EngineBuilder {
             view,
             quotas: plan.quotas,
             audit: audit.handle.clone(),
+            tap,
             stop: listener,
             run,
             admin: control.as_ref().and_then(|control| control.address),
@@ -330,7 +332,7 @@ fn start_collector(
     cpu: usize,
     (settings, audit): (CollectorSettings, Option<(AuditSettings, AuditDrain)>),
     drain: handoff::Drain,
-    cells: SharedSink,
+    (cells, tap): (SharedSink, Tap),
     stop: Stop,
 ) -> Result<CoreHandle<(Summary, Option<AuditSummary>)>> {
     let (ready, opened) = mpsc::sync_channel::<Result<Recovery>>(1);
@@ -347,7 +349,7 @@ fn start_collector(
             }
         };
         let beats = runtime::spawn(runtime::heartbeat(cells.core().clone(), || {}));
-        let counters = BufferCounters::new(drain.tally(), cells);
+        let counters = BufferCounters::new(drain.tally(), cells, tap);
         let auditing = audit.map(|(log, drain)| runtime::spawn(log.run(drain, stopping(stop.clone()))));
         let summary = collector.run(drain, counters, stopping(stop)).await;
         let audit = match auditing {

@@ -14,6 +14,7 @@ mod quorum;
 mod quota;
 mod stop;
 mod sync;
+mod tap;
 
 pub use audit::{AuditDrain, AuditHandle, AuditSeat, AuditSeed, AuditSpec, audit};
 pub use buffer::{BufferClosed, BufferSpec, BufferView, Drain, Publisher, PublisherSeed, Woken, buffer};
@@ -23,3 +24,4 @@ pub use mailbox::{Mailbox, MailboxSender, Rejected, Reply, ReplyTo, mailbox, rep
 pub use quorum::{Advice, QUORUM_SHARDS_MAX, QuorumSeat, quorum};
 pub use quota::{Grant, QuotaCell, QuotaSettings, QuotaSnapshot};
 pub use stop::{Stop, StopSource, stop};
+pub use tap::{Tap, TapFilter, TapReader, Tapped};

@@ -171,7 +171,9 @@ pub(super) async fn admit<'a>(
     deadline: Deadline,
     asked: Now,
 ) -> Result<Pass<'a>, Judgement> {
+    let waiting = lane.meter.wait();
     let waited = wait(lane, request, deadline, asked).await.inspect_err(|refusal| lane.meter.refused(refusal));
+    drop(waiting);
     let (slot, grant, at) = waited?;
     lane.meter.admitted(at.mono.since(asked.mono));
     let permit = lane.permit(request.base, at).inspect_err(|refusal| lane.meter.refused(refusal))?;

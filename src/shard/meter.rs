@@ -23,6 +23,7 @@ pub(super) struct Passed {
 pub(super) struct Meter {
     recorder: Recorder,
     in_flight: Cell<u64>,
+    waiting: Cell<u64>,
     passed: Cell<Passed>,
     last_reason: Cell<&'static str>,
 }
@@ -30,7 +31,13 @@ pub(super) struct Meter {
 impl Meter {
     /// Writes through this recorder.
     pub(super) fn new(recorder: Recorder) -> Self {
-        Meter { recorder, in_flight: Cell::new(0), passed: Cell::default(), last_reason: Cell::new("") }
+        Meter {
+            recorder,
+            in_flight: Cell::new(0),
+            waiting: Cell::new(0),
+            passed: Cell::default(),
+            last_reason: Cell::new(""),
+        }
     }
 
     /// A poll was due and begun.
@@ -54,6 +61,13 @@ impl Meter {
             "stopping" => return,
             _ => Refusal::Unservable,
         });
+    }
+
+    /// A request begins to wait for its admission; it has ended when the guard is dropped.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiting.set(self.waiting.get() + 1);
+        self.recorder.waiting(self.waiting.get());
+        Waiting(self)
     }
 
     /// The attempt waited so long for its slot and its quota.
@@ -174,6 +188,16 @@ impl Meter {
     /// A breaker went into another state.
     pub(super) fn breaker_changed(&self, to: BreakerState) {
         self.recorder.breaker_changed(to.code());
+    }
+}
+
+/// A request that waits for its admission.
+pub(super) struct Waiting<'a>(&'a Meter);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.recorder.waiting(self.0.waiting.get());
     }
 }
 
