@@ -111,9 +111,15 @@ impl Force {
 pub struct Permit {
     generation: u64,
     probe: bool,
+    began: Option<Transition>,
 }
 
 impl Permit {
+    /// The change of state that taking it brought about: the first probe makes an open breaker half open.
+    pub fn transition(&self) -> Option<Transition> {
+        self.began
+    }
+
     /// Whether the attempt is a half-open probe.
     pub fn is_probe(&self) -> bool {
         self.probe
@@ -201,9 +207,13 @@ impl Breaker {
     /// When it is open, forced open, or half-open with all its probes out.
     pub fn acquire(&mut self, now: Now) -> Result<Permit, Refused> {
         self.check(now)?;
-        if let Phase::Open { .. } = self.phase {
-            self.enter(Phase::HalfOpen { in_flight: 0, succeeded: 0, admitted: now.mono });
-        }
+        let began = match self.phase {
+            Phase::Open { .. } => {
+                let half_open = Phase::HalfOpen { in_flight: 0, succeeded: 0, admitted: now.mono };
+                Some(self.transition(half_open, "open_for_is_over"))
+            }
+            _ => None,
+        };
         let probe = match &mut self.phase {
             Phase::HalfOpen { in_flight, admitted, .. } => {
                 let lost = now.mono.since(*admitted) >= self.spec.open_for;
@@ -216,7 +226,7 @@ impl Breaker {
             }
             _ => false,
         };
-        Ok(Permit { generation: self.generation, probe })
+        Ok(Permit { generation: self.generation, probe, began })
     }
 
     /// Gives a permit back with how the attempt ended; returns the change of state it caused.
@@ -500,6 +510,9 @@ mod tests {
         let first = breaker.acquire(after(60)).unwrap();
         let second = breaker.acquire(after(60)).unwrap();
         assert!(first.is_probe() && second.is_probe());
+        let began = first.transition().unwrap();
+        assert_eq!((began.from, began.to), (BreakerState::Open, BreakerState::HalfOpen));
+        assert_eq!(second.transition(), None);
         assert_eq!(breaker.check(after(60)).unwrap_err().state, BreakerState::HalfOpen);
         assert_eq!(breaker.release(first, OK, after(61)), None);
         let transition = breaker.release(second, OK, after(61)).unwrap();

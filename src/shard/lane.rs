@@ -237,6 +237,7 @@ impl Lane {
     /// Takes a permit from the breaker of a base; it goes back when the guard is dropped.
     pub(super) fn permit(&self, base: usize, now: Now) -> Result<PermitGuard<'_>, Judgement> {
         let permit = self.breakers.acquire(base, now).map_err(refused_by_breaker)?;
+        self.tell(permit.transition());
         self.meter.permitted();
         Ok(PermitGuard { lane: self, base, permit: Some(permit) })
     }
