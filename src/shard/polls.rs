@@ -137,7 +137,7 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
             Err(judgement) => match planner::split(&query) {
                 Some(halves) if is_about_a_symbol(&judgement) => open.extend(halves),
                 _ => {
-                    if let ([symbol], true) = (query.symbols.as_slice(), judgement.verdict == Verdict::NotFound) {
+                    if let ([symbol], true) = (query.symbols.as_slice(), is_unknown(&judgement)) {
                         lane.exclude(query.kind, symbol, &judgement);
                     }
                     lane.meter.failed(lane.source.spec().id.as_str(), &judgement);
@@ -153,6 +153,12 @@ async fn publish(lane: &Lane, mut fetched: Fetched, publisher: &Publisher) {
         tracing::error!(source = lane.source.spec().id.as_str(), "the buffer has no reader any more");
     }
     lane.meter.published(Mono::now().since(started));
+}
+
+/// Whether the provider says of a symbol that it does not know it. A bare status does not: a gateway that has lost its
+/// routes finds nothing, and does again an hour later.
+fn is_unknown(judgement: &Judgement) -> bool {
+    judgement.verdict == Verdict::NotFound && !judgement.reason.starts_with("http_")
 }
 
 /// Whether a batch may have failed for one of its symbols, so that its halves are worth asking.
