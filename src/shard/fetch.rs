@@ -86,12 +86,15 @@ async fn ask(
             }
             Err(failure) => Err(no_answer(failure)),
         };
-        let now = Now::read();
-        lane.meter.decoded(now.mono.since(sent.done), batch.records().len());
         let judged = match (judged, asker) {
-            (Ok(next), Asker::Poll) => lane.check_moves(query, &batch).map(|()| next),
+            // What is refused is not counted as read.
+            (Ok(next), Asker::Poll) => {
+                lane.check_moves(query, &batch).map(|()| next).inspect_err(|_| batch.truncate(0))
+            }
             (judged, _) => judged,
         };
+        let now = Now::read();
+        lane.meter.decoded(now.mono.since(sent.done), batch.records().len());
         let judged = judged.map_err(|judgement| told(judgement, &request, sent.answer.as_ref().ok()));
         let first_byte = sent.timings.first_byte;
         let safe =
