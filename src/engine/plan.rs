@@ -24,6 +24,8 @@ pub struct PlanOptions {
     pub unlimited: bool,
     /// Leaves the polls out.
     pub no_polls: bool,
+    /// Divides the times of all quota windows; 0 and 1 leave them as they are.
+    pub quota_scale: u32,
 }
 
 /// The plan.
@@ -166,7 +168,8 @@ fn quota(entry: &CheckedSource, options: &PlanOptions) -> QuotaCell {
         .iter()
         .map(|window| WindowSpec { limit: if options.unlimited { u32::MAX / 2 } else { window.limit }, ..*window });
     let margin = 1.0 - entry.settings.quota_margin;
-    QuotaCell::new(windows.collect(), QuotaSettings { margin, ..QuotaSettings::default() })
+    let scale = options.quota_scale.max(1);
+    QuotaCell::new(windows.collect(), QuotaSettings { margin, scale, ..QuotaSettings::default() })
 }
 
 /// Where a source's state lies: by source, authority and key, so that none applies to another. Simulated upstreams keep

@@ -1,5 +1,6 @@
 //! Starting and ending an engine: host checks, the data directory, the sink core, the shards, housekeeping.
 
+use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -37,6 +38,18 @@ pub struct EngineBuilder {
     one_shard: bool,
     control: bool,
     h2_streams_max: Option<usize>,
+    resolve: Option<Resolve>,
+}
+
+/// A way from names to addresses.
+struct Resolve(Box<dyn Fn(&str) -> Addresses + Send + Sync>);
+
+type Addresses = std::io::Result<Vec<IpAddr>>;
+
+impl std::fmt::Debug for Resolve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolve")
+    }
 }
 
 impl Engine {
@@ -53,6 +66,7 @@ impl Engine {
             one_shard: false,
             control: false,
             h2_streams_max: None,
+            resolve: None,
         }
     }
 }
@@ -115,6 +129,19 @@ impl EngineBuilder {
         self
     }
 
+    /// Turns names into addresses by `resolve` instead of the system's resolver. It may block: threads of its own call it.
+    pub fn resolve_by(mut self, resolve: impl Fn(&str) -> Addresses + Send + Sync + 'static) -> Self {
+        self.resolve = Some(Resolve(Box::new(resolve)));
+        self
+    }
+
+    /// Divides the times of all quota windows: for tests against a simulator whose windows are as much shorter.
+    #[doc(hidden)]
+    pub fn scale_quota(mut self, scale: u32) -> Self {
+        self.options.quota_scale = scale;
+        self
+    }
+
     /// Bounds the streams of one HTTP/2 connection: for load runs over a given number of connections.
     pub(crate) fn h2_streams_max(mut self, streams: usize) -> Self {
         self.h2_streams_max = Some(streams);
@@ -132,7 +159,7 @@ impl EngineBuilder {
     /// # Errors
     /// All problems of the settings; what the host refuses and how to allow it; a data directory that another engine
     /// holds or that cannot be written.
-    pub fn start(self) -> Result<Engine> {
+    pub fn start(mut self) -> Result<Engine> {
         let loaded = Loaded::of(self.settings.clone());
         let mut checked = check::check(loaded, &self.environment, &Cpus::read()).map_err(Error::from)?;
         if self.one_shard {
@@ -182,7 +209,10 @@ impl EngineBuilder {
             (Some(pem), _) => TlsContext::trusting(pem.as_bytes())?,
             (None, file) => TlsContext::new(file.as_deref())?,
         };
-        let resolver = ResolverHandle::system()?;
+        let resolver = match self.resolve.take() {
+            Some(Resolve(resolve)) => ResolverHandle::from_fn(resolve)?,
+            None => ResolverHandle::system()?,
+        };
         let shard_cpus = &checked.placement.shards;
         let beside: Vec<usize> = runtime::allowed_cpus().into_iter().filter(|cpu| !shard_cpus.contains(cpu)).collect();
         let decoders = Decoders::start(&beside).map_err(|error| {
@@ -258,7 +288,12 @@ impl EngineBuilder {
             idle_max: http.keepalive,
             age_max: http.connection_age_max,
             uses_max: u32::try_from(http.connection_uses_max).unwrap_or(u32::MAX),
-            dns: DnsSettings { ttl: checked.settings.dns_ttl, ..DnsSettings::default() },
+            dns: DnsSettings {
+                ttl: checked.settings.dns_ttl,
+                // A name that failed is tried again by the breaker's next probe.
+                failure_ttl: defaults.dns.failure_ttl.min(checked.settings.breaker.open_for),
+                ..defaults.dns
+            },
             h2_streams_max: self.h2_streams_max.unwrap_or(defaults.h2_streams_max),
             ..defaults
         }

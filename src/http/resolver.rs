@@ -32,7 +32,10 @@ impl ResolverHandle {
     /// # Errors
     /// When the host refuses a thread.
     pub fn system() -> Result<Self> {
-        ResolverHandle::from_fn(|host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
+        ResolverHandle::from_fn(|host| match loopback(host) {
+            Some(addresses) => Ok(addresses.to_vec()),
+            None => Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()),
+        })
     }
 
     /// Starts the threads with another way to resolve, on which it may block: tests and the simulator.
@@ -105,9 +108,6 @@ impl Names {
     pub(super) async fn resolve(&self, host: &str) -> Known {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(Rc::from([literal]));
-        }
-        if let Some(addresses) = loopback(host) {
-            return Ok(Rc::from(addresses));
         }
         if let Some(known) = self.0.known(host, Mono::now()) {
             return known;
