@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Number, Value};
 
 use crate::model::{Dec, Interval};
-use crate::sim::routes::{Asked, Route};
+use crate::sim::routes::{Asked, End, Route, Times};
 use crate::time::UnixNanos;
 
 /// Renders the answer of a route.
@@ -74,12 +74,14 @@ pub fn render(
         }
         _ => return Err(format!("{}: {each:?} is neither an array nor an object", route.sample)),
     }
+    shift_times(route, &route.outer_time, &mut body, asked, now)?;
     serialise(&body)
 }
 
 fn route_is_static(route: &Route) -> bool {
     let pointers = [&route.name, &route.price, &route.count, &route.unique];
     route.each.is_none()
+        && route.rows.is_empty()
         && pointers.iter().all(|list| list.is_empty())
         && route.time.formats.is_empty()
         && route.time.keys.is_empty()
@@ -183,16 +185,37 @@ fn animate(
             Ok(())
         })?;
     }
-    shift_times(route, row, asked, now)
+    shift_times(route, &route.time, row, asked, now)?;
+    trim(route, row, asked)
 }
 
-fn shift_times(route: &Route, row: &mut Value, asked: &Asked<'_>, now: UnixNanos) -> Result<(), String> {
-    let zone = match &route.time.zone {
+/// Keeps as many rows as are asked for.
+fn trim(route: &Route, row: &mut Value, asked: &Asked<'_>) -> Result<(), String> {
+    let asked = route.limit.as_deref().and_then(|place| asked.param(place.strip_prefix("query:").unwrap_or(place)));
+    let Some(limit) = asked.and_then(|limit| limit.parse::<usize>().ok()) else { return Ok(()) };
+    for (pointer, end) in &route.rows {
+        visit(row, pointer, &mut |value| {
+            if let Value::Array(rows) = value
+                && rows.len() > limit
+            {
+                match end {
+                    End::First => rows.truncate(limit),
+                    End::Last => drop(rows.drain(..rows.len() - limit)),
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn shift_times(route: &Route, time: &Times, row: &mut Value, asked: &Asked<'_>, now: UnixNanos) -> Result<(), String> {
+    let zone = match &time.zone {
         Some(name) => TimeZone::get(name).map_err(|error| format!("{}: {error}", route.sample))?,
         None => TimeZone::UTC,
     };
     let mut newest: Option<i64> = None;
-    for (format, pointers) in &route.time.formats {
+    for (format, pointers) in &time.formats {
         for pointer in pointers {
             visit(row, pointer, &mut |value| {
                 if let Some(nanos) = read_time(format, value, &zone) {
@@ -202,7 +225,7 @@ fn shift_times(route: &Route, row: &mut Value, asked: &Asked<'_>, now: UnixNanos
             })?;
         }
     }
-    for (pointer, format) in &route.time.keys {
+    for (pointer, format) in &time.keys {
         if let Some(Value::Object(map)) = row.pointer(pointer) {
             for key in map.keys() {
                 if let Some(nanos) = read_time(format, &Value::String(key.clone()), &zone) {
@@ -212,41 +235,59 @@ fn shift_times(route: &Route, row: &mut Value, asked: &Asked<'_>, now: UnixNanos
         }
     }
     let Some(newest) = newest else { return Ok(()) };
-    let step = step_nanos(route, asked);
+    let step = step_nanos(route.step.as_deref(), asked);
+    let bar = route.bar.as_deref().map_or(step, |bar| step_nanos(Some(bar), asked));
+    // Bars of another length stand as many lengths apart, each time as near to a boundary as it was.
+    let bars = |nanos: i64| (nanos + bar / 2).div_euclid(bar);
+    let off = newest - bars(newest) * bar;
     let shift = (now.as_nanos() - newest).div_euclid(step) * step;
-    for (format, pointers) in &route.time.formats {
+    let moved = |nanos: i64| match bar == step {
+        true => nanos.saturating_add(shift),
+        false => {
+            let last = (now.as_nanos() - off).div_euclid(step);
+            (last - (bars(newest) - bars(nanos))) * step + nanos - bars(nanos) * bar
+        }
+    };
+    for (format, pointers) in &time.formats {
         for pointer in pointers {
             visit(row, pointer, &mut |value| {
                 if let Some(nanos) = read_time(format, value, &zone) {
-                    write_time(format, value, nanos.saturating_add(shift), &zone);
+                    write_time(format, value, moved(nanos), &zone);
                 }
                 Ok(())
             })?;
         }
     }
-    for (pointer, format) in &route.time.keys {
+    for (pointer, format) in &time.keys {
         if let Some(Value::Object(map)) = row.pointer_mut(pointer) {
-            let moved = std::mem::take(map).into_iter().map(|(key, value)| {
+            let entries = std::mem::take(map).into_iter().map(|(key, value)| {
                 let mut key = Value::String(key);
                 if let Some(nanos) = read_time(format, &key, &zone) {
-                    write_time(format, &mut key, nanos.saturating_add(shift), &zone);
+                    write_time(format, &mut key, moved(nanos), &zone);
                 }
                 (key.as_str().unwrap_or_default().to_owned(), value)
             });
-            *map = moved.collect();
+            *map = entries.collect();
         }
     }
     Ok(())
 }
 
-fn step_nanos(route: &Route, asked: &Asked<'_>) -> i64 {
-    let text = match route.step.as_deref() {
+fn step_nanos(step: Option<&str>, asked: &Asked<'_>) -> i64 {
+    let text = match step {
         None => return 1_000_000,
+        Some(step) if step.starts_with("query-seconds:") => {
+            let secs = asked.param(&step["query-seconds:".len()..]).and_then(|secs| secs.parse::<i64>().ok());
+            return secs.filter(|secs| (1..=31_536_000).contains(secs)).unwrap_or(60) * 1_000_000_000;
+        }
         Some(step) => match step.strip_prefix("query:") {
             Some(name) => asked.param(name).unwrap_or("1m"),
             None => step,
         },
     };
+    // OKX writes hours and days in capitals, and says whose day it is.
+    let text = text.trim_end_matches("utc").replace('H', "h").replace('D', "d").replace('W', "w");
+    let text = if text.starts_with(|c: char| c.is_ascii_digit()) { text } else { format!("1{text}") };
     // Some providers write a day as `1day` or a minute as `1min`, some as a bare count of minutes.
     let short =
         text.replace("month", "M").replace("min", "m").replace("hour", "h").replace("day", "d").replace("week", "w");
@@ -431,6 +472,21 @@ mod tests {
     }
 
     #[test]
+    fn bars_are_as_long_as_asked_for_and_as_many() {
+        let newest = COUNT_EPOCH_SECS - 60;
+        let sample = format!("[[{},{}],[{},{}]]", newest - 120, newest - 61, newest - 60, newest - 1);
+        let route = "step = \"query:interval\"\nbar = \"1m\"\nlimit = \"query:limit\"\nrows = { \"\" = \"last\" }\n[time]\ns = [\"/*/0\", \"/*/1\"]";
+        // Now is 100 s into the hour: the last bar that is over ended with it.
+        let hour =
+            |back: i64| format!("[{},{}]", COUNT_EPOCH_SECS - 3_600 * back, COUNT_EPOCH_SECS - 3_600 * (back - 1) - 1);
+        check(route, &sample, &[("interval", "1h")], &format!("[{},{}]", hour(2), hour(1)));
+        check(route, &sample, &[("interval", "1H"), ("limit", "1")], &format!("[{}]", hour(1)));
+        check(route, &sample, &[("interval", "60"), ("limit", "9")], &format!("[{},{}]", hour(2), hour(1)));
+        let seconds = route.replace("query:interval", "query-seconds:interval");
+        check(&seconds, &sample, &[("interval", "3600"), ("limit", "1")], &format!("[{}]", hour(1)));
+    }
+
+    #[test]
     fn texts_keep_their_form() {
         check(
             "[time]\nrfc3339 = [\"/t\"]",
@@ -446,6 +502,8 @@ mod tests {
         );
         let keys = "step = \"1d\"\n[time]\nkeys = { \"/d\" = \"%Y-%m-%d\" }";
         check(keys, r#"{"d":{"2020-01-02":1,"2020-01-01":2}}"#, &[], r#"{"d":{"2024-01-01":1,"2023-12-31":2}}"#);
+        let outer = "symbols = [\"query-comma:s\"]\neach = \"/r\"\nstep = \"1d\"\n[outer_time]\ndate = [\"/d\"]";
+        check(outer, r#"{"d":"2020-01-02","r":{"A":1}}"#, &[("s", "B")], r#"{"d":"2024-01-01","r":{"B":1}}"#);
         check("count = [\"/*/i\"]", r#"[{"i":"5"},{"i":6}]"#, &[], r#"[{"i":"205"},{"i":206}]"#);
     }
 }

@@ -34,7 +34,12 @@
 //!                                     # 2024-01-01 times the number of rows, so that ids keep their order and stay monotone
 //! unique = ["/uuid"]                  # a text made unique per moment: its last characters are replaced by digits
 //! step = "1m"                         # the shift of times is a whole multiple of this: a duration, or "query:interval"
-//!                                     # (the value read as a duration, 1d and 1w too); 1ms by default
+//!                                     # (the value read as a duration, 1d and 1w too, a bare number as minutes), or
+//!                                     # "query-seconds:granularity"; 1ms by default
+//! bar = "1m"                          # the sample's bars are so long: where `step` is asked to be another length, their
+//!                                     # times are as many lengths apart
+//! limit = "query:limit"               # optional: where the number of rows that are asked for stands
+//! rows = { "/result/list" = "first" } # the arrays it counts for, and the end that is kept of them: "first" or "last"
 //!
 //! [route.time]                        # all times of a body move by the same shift, so that the newest is now
 //! ms = ["/closeTime"]                 # integers or strings of digits: s, ms, us, ns
@@ -44,6 +49,9 @@
 //! "%Y-%m-%d %H:%M:%S" = []            # any other key is a strptime pattern; wall time in `zone`
 //! keys = { "/Time Series (5min)" = "%Y-%m-%d %H:%M:%S" } # objects whose keys are times, with their format
 //! zone = "America/New_York"           # optional, UTC by default
+//!
+//! [route.outer_time]                  # the same for times outside of the repeated element, pointers relative to the body
+//! date = ["/date"]
 //! ```
 
 use std::collections::BTreeMap;
@@ -113,9 +121,29 @@ pub struct Route {
     pub unique: Vec<String>,
     /// What the shift of times is a multiple of.
     pub step: Option<String>,
+    /// The length of the sample's bars.
+    pub bar: Option<String>,
+    /// Where the number of rows stands.
+    pub limit: Option<String>,
+    /// Pointers to what it counts for, with the end that is kept.
+    #[serde(default)]
+    pub rows: BTreeMap<String, End>,
     /// Pointers to times, by format.
     #[serde(default)]
     pub time: Times,
+    /// The same outside of the repeated element.
+    #[serde(default)]
+    pub outer_time: Times,
+}
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Its beginning.
+    First,
+    /// Its end.
+    Last,
 }
 
 /// Times of a sample, by format.
