@@ -113,6 +113,65 @@ fn a_slow_reader_is_told_what_it_lost() {
 }
 
 #[test]
+fn alerts_fire_are_told_and_cease() {
+    let hook = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook?key=hunter2", hook.local_addr().unwrap());
+    let variables = [
+        ("INGESTION_ALERTS__FOR", "500ms"),
+        ("INGESTION_ALERTS__WEBHOOK", url.as_str()),
+        // A machine that is busy with other things is slow, and that is not looked at here.
+        ("INGESTION_ALERTS__OFF", "latency_p95,latency_p99,data_stale,core_stalled,buffer_full"),
+    ];
+    let engine = Engine::start("alerts", &variables);
+    engine.until("/readyz", |answer| answer.status == 200);
+    engine.ask("POST", "/breakers/kraken", &[], "forced_open");
+    let is = |state: &'static str| {
+        move |answer: &Answer| {
+            let status = answer.json();
+            let mut alerts = status["alerts"].as_array().unwrap().iter();
+            alerts
+                .any(|alert| alert["rule"] == "breaker_open" && alert["subject"] == "kraken" && alert["state"] == state)
+        }
+    };
+    engine.until("/status", is("firing"));
+    // The first post fails and is made again.
+    drop(hook.accept().unwrap().0);
+    let posted = take_post(&hook);
+    assert!(posted.0.starts_with("POST /hook?key=hunter2 HTTP/1.1"), "{posted:?}");
+    assert_eq!((&posted.1["rule"], &posted.1["state"]), (&Value::from("breaker_open"), &Value::from("firing")));
+    engine.until("/metrics", |answer| answer.body.contains("tidegate_alerts_firing{rule=\"breaker_open\"} 1"));
+    engine.ask("POST", "/breakers/kraken", &[], "auto");
+    engine.until("/status", is("resolved"));
+    assert_eq!(take_post(&hook).1["state"], "resolved");
+    let counted = "tidegate_alerts_fired_total{rule=\"breaker_open\"} 1";
+    assert!(engine.get("/metrics").body.contains(counted));
+    assert!(!engine.get("/status").body.contains("hunter2"));
+    let folder = Folder::new("off");
+    let refused = folder.command(&["--for", "1s"]).env("INGESTION_ALERTS__OFF", "breaker_opn").output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && told.contains("did you mean breaker_open?"), "{told}");
+}
+
+#[test]
+fn the_embedded_default_raises_no_alert() {
+    // Without a hold whatever is over a limit for a moment would fire. Latency depends on who else uses this machine.
+    let engine = Engine::start(
+        "quiet",
+        &[("INGESTION_ALERTS__FOR", "0s"), ("INGESTION_ALERTS__OFF", "latency_p95,latency_p99,core_stalled")],
+    );
+    let status = engine.until("/status", |answer| answer.json()["uptime_ms"].as_u64() > Some(15_000)).json();
+    assert_eq!(status["alerts"], Value::Array(Vec::new()));
+    assert!(status["alerts_fired"].as_object().unwrap().values().all(|count| count == 0), "{status}");
+    // What the plan asks for has come, so that none of it becomes stale later.
+    let is_whole = |answer: &Answer| {
+        let status = answer.json();
+        let mut rows = status["data"].as_array().unwrap().iter();
+        rows.all(|age| age["every_ms"].as_u64() > Some(10_000) || age["records"].as_u64() > Some(0))
+    };
+    engine.until("/status", is_whole);
+}
+
+#[test]
 fn strangers_are_refused_before_anything_else() {
     let engine = Engine::start("strangers", &[]);
     let check = |method: &str, path: &str, headers: &[(&str, &str)], status: u16| {
@@ -281,6 +340,30 @@ impl Drop for Engine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Takes one request of a webhook and answers it: its head and its body.
+fn take_post(hook: &std::net::TcpListener) -> (String, Value) {
+    let (stream, _) = hook.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let before = head.len();
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+        let line = head[before..].trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    reader.get_mut().write_all(answer).unwrap();
+    (head, serde_json::from_slice(&body).unwrap())
 }
 
 /// An open stream of events. Its lines come in chunks, whose lengths stand on lines of their own.

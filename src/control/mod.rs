@@ -1,8 +1,10 @@
-//! The control plane: the admin server with metrics, status and health, on a core of its own that no shard waits for.
+//! The control plane: the admin server with metrics, status and health, and the alerts, on a core of its own that no
+//! shard waits for.
 //! Sees an engine through [`Plane`] alone: snapshots and orders, never a shard.
 //! Invariants: everything a client can send is bounded in size, time and number; Host and Origin are checked before a
 //! body is read; a token is compared in constant time; the data plane is never waited for.
 
+mod alerts;
 mod breakers;
 mod connection;
 mod exposition;
@@ -12,24 +14,34 @@ mod reply;
 mod routes;
 mod server;
 mod tap;
+mod webhook;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use alerts::{AlertEngine, RULES};
 pub use exposition::{Format, expose};
 pub use health::{LIVE_WITHIN, judge};
 
-use crate::config::Admin;
+use crate::config::{Admin, Alerts, Secret};
+use crate::control::webhook::{Outbox, Webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{Stop, Tap};
-use crate::metrics::{SharedCore, Snapshot};
+use crate::http::{Client, ClientSettings, ResolverHandle, TlsContext};
+use crate::metrics::{Alert, SharedCore, Snapshot};
 use crate::policy::Force;
-use crate::runtime;
+use crate::runtime::{self, Tasks};
+use crate::time::Now;
 
 /// What the control plane sees of an engine, and may order.
 pub trait Plane: Send + Sync {
     /// Everything measured so far.
     fn snapshot(&self) -> Snapshot;
+
+    /// Shows the alerts of this moment in later snapshots, and how often each rule has fired.
+    fn show_alerts(&self, alerts: Vec<Alert>, fired: &BTreeMap<String, u64>);
 
     /// Where its records can be read as they are written.
     fn tap(&self) -> &Tap;
@@ -49,6 +61,10 @@ pub struct ControlSpec {
     pub listener: Option<TcpListener>,
     /// Its settings.
     pub admin: Admin,
+    /// The alerts' settings.
+    pub alerts: Alerts,
+    /// What the webhook is posted to with: names and trust.
+    pub post: (ResolverHandle, TlsContext),
     /// The core's own metrics.
     pub cells: SharedCore,
     /// Says when to stop.
@@ -81,9 +97,56 @@ pub async fn run(spec: ControlSpec) {
     // What serves people gives way to what serves the data.
     runtime::yield_priority();
     let beats = runtime::spawn(runtime::heartbeat(spec.cells, || {}));
+    let tasks = Tasks::default();
+    let mut posting = None;
+    if spec.alerts.enabled {
+        let webhook = spec.alerts.webhook.as_ref().and_then(|url| webhook(url, spec.post));
+        let outbox = webhook.as_ref().map(Webhook::outbox);
+        posting = webhook.map(|webhook| runtime::spawn(webhook.run(spec.stop.clone())));
+        tasks.spawn(watch(spec.plane.clone(), AlertEngine::new(spec.alerts), outbox));
+    }
     match spec.listener {
         Some(listener) => server::serve(listener, spec.admin, spec.plane, spec.stop).await,
         None => spec.stop.stopped().await,
     }
+    tasks.cancel_all().await;
+    if let Some(posting) = posting {
+        posting.join().await;
+    }
     beats.cancel().await;
 }
+
+/// Looks at the alerts' rules once a second.
+async fn watch(plane: Arc<dyn Plane>, mut engine: AlertEngine, outbox: Option<Outbox>) {
+    loop {
+        let (snapshot, now) = (plane.snapshot(), Now::read());
+        for alert in engine.look(&snapshot, now) {
+            tell(&alert);
+            if let Some(outbox) = &outbox {
+                outbox.push(&alert, &snapshot);
+            }
+        }
+        plane.show_alerts(engine.alerts(now.mono), engine.fired());
+        runtime::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn tell(alert: &Alert) {
+    let Alert { rule, subject, message, state, .. } = alert;
+    if state == "resolved" {
+        tracing::info!(rule, subject, "an alert is resolved");
+    } else if alert.severity == "critical" {
+        tracing::error!(rule, subject, message, "an alert fires");
+    } else {
+        tracing::warn!(rule, subject, message, "an alert fires");
+    }
+}
+
+/// The webhook; what is wrong with it is told, and alerts go without.
+fn webhook(url: &Secret, (resolver, tls): (ResolverHandle, TlsContext)) -> Option<Webhook> {
+    let settings = ClientSettings { connections_max: 2, connections_per_host_max: 1, ..ClientSettings::default() };
+    let made = Client::new(settings, &tls, resolver).and_then(|client| Webhook::new(client, url));
+    made.inspect_err(|_| tracing::error!("alerts.webhook is no address that can be posted to")).ok()
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);

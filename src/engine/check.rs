@@ -8,6 +8,7 @@ use crate::config::{
     CpuChoice, Cpus, Credentials, Environment, Loaded, Placement, PollSettings, Problem, Problems, Secret, Settings,
     SinkTarget, SourceSettings, did_you_mean,
 };
+use crate::control::RULES;
 use crate::engine::cluster;
 use crate::engine::plan::is_loopback;
 use crate::model::{Interval, Kind, Query, SourceId, Symbol};
@@ -100,6 +101,7 @@ pub fn check(loaded: Loaded, environment: &Environment, cpus: &Cpus) -> Result<C
     let placement = Placement::choose(&settings.cores.shards, &settings.cores.sink, &cpus.allowed);
     check_limits(&settings, &mut problems);
     check_admin(&settings, &mut problems);
+    check_alerts(&settings, &mut problems);
     check_sinks(&settings, &mut problems);
     let mut sources = Vec::new();
     for source in &settings.sources {
@@ -209,6 +211,14 @@ fn check_admin(settings: &Settings, problems: &mut Problems) {
             admin.listen
         );
         problems.push(Problem::new("admin.token", settings.place("admin.listen"), message));
+    }
+}
+
+fn check_alerts(settings: &Settings, problems: &mut Problems) {
+    for name in settings.alerts.off.iter().filter(|name| !RULES.contains(&name.as_str())) {
+        let near = did_you_mean(name, RULES.iter().copied());
+        let message = format!("expected rules ({}), found {name:?}{near}", RULES.join(", "));
+        problems.push(Problem::new("alerts.off", settings.place("alerts.off"), message));
     }
 }
 

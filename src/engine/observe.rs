@@ -1,7 +1,7 @@
 //! What an engine shows of itself and lets itself be told: the snapshot put together from every counter, and orders to
 //! breakers. Holds nothing that keeps the engine running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::engine::audit;
 use crate::engine::check::{Checked, CheckedPoll};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{AuditHandle, BufferView, MailboxSender, QuotaCell, Stop, Tap};
-use crate::metrics::{BufferSnapshot, MetricsReader, RingsSnapshot, Snapshot, TargetsSnapshot};
+use crate::metrics::{Alert, BufferSnapshot, DataAge, MetricsReader, RingsSnapshot, Snapshot, TargetsSnapshot};
 use crate::model::{Judgement, SourceId};
 use crate::policy::Force;
 use crate::runtime;
@@ -34,6 +34,7 @@ pub(super) struct Observer {
     pub stop: Stop,
     pub run: String,
     pub admin: Option<SocketAddr>,
+    pub alerts: Mutex<(Vec<Alert>, BTreeMap<String, u64>)>,
     pub plan: Planned,
 }
 
@@ -41,22 +42,37 @@ pub(super) struct Observer {
 pub(super) struct Planned {
     targets: TargetsSnapshot,
     demand_per_second: f64,
-    /// The longest time between polls, in milliseconds, by source and kind.
-    every_ms: BTreeMap<(&'static str, &'static str), u64>,
+    polls: BTreeMap<(&'static str, &'static str), Polled>,
+    symbols_max: usize,
+}
+
+/// What is polled of one source and kind, and the longest time between polls of it in milliseconds.
+#[derive(Default)]
+struct Polled {
+    symbols: BTreeMap<String, u64>,
+    /// Of polls without symbols, and of those for a whole market.
+    whole: Option<u64>,
 }
 
 impl Planned {
     /// What is planned for `checked`; `polls` is whether it is polled at all.
     pub(super) fn new(checked: &Checked, polls: bool) -> Planned {
         let targets = &checked.settings.targets;
-        let mut every_ms = BTreeMap::new();
+        let mut planned: BTreeMap<_, Polled> = BTreeMap::new();
         let mut per_minute = 0.0;
         for source in checked.sources.iter().filter(|_| polls) {
             per_minute += source.polls.iter().map(CheckedPoll::requests_per_minute).sum::<f64>();
             for poll in &source.polls {
-                let key = (source.source.spec().id.as_str(), poll.kind.kind.as_str());
-                let longest = every_ms.entry(key).or_default();
-                *longest = (poll.every.as_millis() as u64).max(*longest);
+                let every = poll.every.as_millis() as u64;
+                let of = planned.entry((source.source.spec().id.as_str(), poll.kind.kind.as_str())).or_default();
+                if poll.query.whole_market || poll.query.symbols.is_empty() {
+                    of.whole = of.whole.max(Some(every));
+                    continue;
+                }
+                for symbol in &poll.query.symbols {
+                    let longest = of.symbols.entry(symbol.as_str().to_owned()).or_default();
+                    *longest = every.max(*longest);
+                }
             }
         }
         Planned {
@@ -67,8 +83,44 @@ impl Planned {
                 requests_per_second: targets.requests_per_second as f64,
             },
             demand_per_second: per_minute / 60.0,
-            every_ms,
+            polls: planned,
+            symbols_max: checked.settings.metrics.symbols_max,
         }
+    }
+
+    /// Says of each row how often it is polled, and adds rows for what is polled and has not come.
+    fn mark(&self, data: &mut Vec<DataAge>) {
+        let mut missing = Vec::new();
+        for ((source, kind), polled) in &self.polls {
+            let is_own = |age: &DataAge| age.source == *source && age.kind == *kind;
+            let add = |symbol: Option<&String>, every: u64| DataAge {
+                source: (*source).to_owned(),
+                kind: (*kind).to_owned(),
+                symbol: symbol.cloned(),
+                every_ms: Some(every),
+                ..DataAge::default()
+            };
+            let mut known = BTreeSet::new();
+            for age in data.iter_mut().filter(|age| is_own(age)) {
+                let symbol = age.symbol.clone().unwrap_or_default();
+                age.every_ms = polled.symbols.get(&symbol).copied();
+                known.insert(symbol);
+            }
+            // Beyond the bound of symbols nobody knows which have come.
+            if !known.contains("*") {
+                let absent = polled.symbols.iter().filter(|(symbol, _)| !known.contains(*symbol));
+                missing.extend(absent.take(self.symbols_max).map(|(symbol, every)| add(Some(symbol), *every)));
+            }
+            let Some(every) = polled.whole else { continue };
+            // A market's instruments come and go: what counts is that there are any.
+            let rows = data.iter_mut().filter(|age| is_own(age) && age.every_ms.is_none());
+            match rows.min_by_key(|age| age.record_age_ms.unwrap_or(u64::MAX)) {
+                Some(youngest) => youngest.every_ms = Some(every),
+                None => missing.push(add(None, every)),
+            }
+        }
+        data.extend(missing);
+        data.sort_by(|a, b| (&a.source, &a.kind, &a.symbol).cmp(&(&b.source, &b.kind, &b.symbol)));
     }
 }
 
@@ -115,9 +167,10 @@ impl Observer {
         snapshot.tap = self.tap.snapshot();
         let rings = runtime::ring_report();
         snapshot.rings = RingsSnapshot { made: rings.rings, flagged: rings.flagged, flags_on: rings.flagged > 0 };
-        for age in &mut snapshot.data {
-            age.every_ms = self.plan.every_ms.get(&(age.source.as_str(), age.kind.as_str())).copied();
-        }
+        self.plan.mark(&mut snapshot.data);
+        let alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
+        (snapshot.alerts, snapshot.alerts_fired) = alerts.clone();
+        drop(alerts);
         for (source, cell) in &self.quotas {
             let Some(row) = snapshot.sources.get_mut(source.as_str()) else { continue };
             let quota = cell.snapshot(now);
@@ -135,6 +188,10 @@ impl Plane for Observer {
         self.fill(&mut snapshot, now);
         snapshot.health = judge(&snapshot, self.stop.is_stopped());
         snapshot
+    }
+
+    fn show_alerts(&self, alerts: Vec<Alert>, fired: &BTreeMap<String, u64>) {
+        *self.alerts.lock().unwrap_or_else(PoisonError::into_inner) = (alerts, fired.clone());
     }
 
     fn tap(&self) -> &Tap {

@@ -265,9 +265,11 @@ impl EngineBuilder {
             stop: listener,
             run,
             admin: control.as_ref().and_then(|control| control.address),
+            alerts: Mutex::default(),
             plan: Planned::new(&checked, !self.options.no_polls),
         });
-        let control = control.map(|control| control.start(&checked.settings, observer.clone())).transpose()?;
+        let post = (resolver, tls);
+        let control = control.map(|control| control.start(&checked.settings, observer.clone(), post)).transpose()?;
         let housekeeping = Housekeeping::start(plan.kept, observer.clone())?;
         let running = Running { stop, shards, collector, control, housekeeping, audit: audit.handle, _lock: lock };
         Ok(Engine(Arc::new(Inner {

@@ -13,6 +13,7 @@ use crate::engine::keep;
 use crate::engine::observe::Observer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{self, QuotaCell, StopSource};
+use crate::http::{ResolverHandle, TlsContext};
 use crate::metrics::{CoreCells, SharedCore};
 use crate::runtime::{self, CoreHandle, Placement};
 
@@ -44,12 +45,19 @@ impl ControlPlan {
     ///
     /// # Errors
     /// When the host refuses another core.
-    pub(super) fn start(self, settings: &Settings, observer: Arc<Observer>) -> Result<Control> {
+    pub(super) fn start(
+        self,
+        settings: &Settings,
+        observer: Arc<Observer>,
+        post: (ResolverHandle, TlsContext),
+    ) -> Result<Control> {
         let (stop, listener) = handoff::stop();
         let spec = ControlSpec {
             plane: observer,
             listener: self.listener,
             admin: settings.admin.clone(),
+            alerts: settings.alerts.clone(),
+            post,
             cells: self.cells,
             stop: listener,
         };

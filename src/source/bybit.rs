@@ -543,7 +543,7 @@ static SPEC: Spec = Spec {
     }],
     scope: QuotaScope::Ip,
     samples: samples! {
-        "bybit", "instruments_linear.json", "instruments_spot.json", "kline.json", "orderbook.json", "tickers.json",
+        "bybit", "instruments_linear.json", "instruments_spot.json", "kline.json", "orderbook.json", "tickers.json", "tickers_all.json",
         "trades.json"
     },
     routes: include_str!("samples/bybit/routes.toml"),
@@ -623,6 +623,9 @@ mod tests {
             Some(&Native::new("BTCUSDT-26JUN26"))
         );
         let query = Query { whole_market: true, ..Query::new(Kind::Ticker) };
+        let all = testing::decode(&Bybit, &query, 200, SPEC.sample("tickers_all.json").unwrap()).unwrap();
+        let names: Vec<_> = all.iter().map(|record| record["native"].as_str()).collect();
+        assert_eq!(names, [Some("BTCUSDT"), Some("ETHUSDT")]);
         for (category, symbol) in [("spot", "BTC-USDT"), ("linear", "BTC-USDT.PERP")] {
             let records = testing::decode_with(&Bybit, &query, &state, Answer::new(200, body(category))).unwrap();
             assert_eq!(records[0]["symbol"], json!(symbol));

@@ -523,7 +523,7 @@ static SPEC: Spec = Spec {
     }],
     scope: QuotaScope::Ip,
     samples: samples! {
-        "okx", "books.json", "candles.json", "instruments_spot.json", "instruments_swap.json", "ticker.json", "trades.json"
+        "okx", "books.json", "candles.json", "instruments_spot.json", "instruments_swap.json", "ticker.json", "tickers.json", "trades.json"
     },
     routes: include_str!("samples/okx/routes.toml"),
     evidence: Evidence::Mixed,
@@ -593,6 +593,9 @@ mod tests {
                     "data": {"last": "0.0120", "volume_unit": "contracts"}}]),
         );
         check(r#"{"code":"0","msg":"","data":[]}"#, json!([]));
+        let all = testing::decode(&Okx, &Query::new(Kind::Ticker), 200, SPEC.sample("tickers.json").unwrap()).unwrap();
+        let names: Vec<_> = all.iter().map(|record| record["symbol"].as_str()).collect();
+        assert_eq!(names, [Some("BTC-USDT"), Some("ETH-USDT")]);
     }
 
     #[test]
