@@ -4,6 +4,7 @@
 mod report;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ pub struct Load {
     /// Writes the journal into this folder; without it nothing is written.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Serves status and metrics at this address while it runs; without it nothing listens.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
 }
 
 /// One source and what it is asked, over and over.
@@ -169,6 +173,7 @@ impl Load {
             ("--sink", "cores.sink", self.sink.as_ref().map(ToString::to_string)),
             ("--ca-file", "tls.ca_file", path(&self.ca_file)),
             ("--data", "data_dir", path(&self.data)),
+            ("--admin", "admin.listen", self.admin.map(|address| address.to_string())),
         ];
         let mut loader = Loader::new(environment);
         if let Some(path) = &self.config {
@@ -201,6 +206,9 @@ impl Load {
         let mut builder = Engine::builder(settings).environment(environment).without_polls().unlimited();
         if self.shards.is_none() {
             builder = builder.one_shard();
+        }
+        if self.admin.is_some() {
+            builder = builder.with_control();
         }
         if self.data.is_none() {
             builder = builder.stateless().without_journal();
