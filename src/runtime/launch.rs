@@ -54,7 +54,7 @@ impl<T> CoreHandle<T> {
 /// Starts a core and returns once it runs. `main` is called on the new thread.
 ///
 /// A core whose thread is taken off the CPU for longer than the preemption timer before its first task has run sleeps
-/// with that task ready, and no [`pulse`] has been set yet that would wake it. It is left behind then, to end if it ever
+/// with that task ready, and no pulse has been set yet that would wake it. It is left behind then, to end if it ever
 /// wakes, and another is made: `main` is whichever's that comes to run it first.
 ///
 /// # Errors

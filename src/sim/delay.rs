@@ -27,7 +27,7 @@ pub enum Delay {
 }
 
 impl Delay {
-    /// One delay, at most [`DELAY_MAX`].
+    /// One delay, at most `DELAY_MAX`.
     pub fn draw(&self, random: &mut fastrand::Rng) -> Duration {
         let delay = match *self {
             Delay::Constant(delay) => delay,
