@@ -179,6 +179,10 @@ pub(super) fn numa_node(tree: &Tree, host: &Host) -> Finding {
             format!("[Service]\nCPUAffinity={only}\nNUMAPolicy=bind\nNUMAMask={}", &node[4.min(node.len())..]),
         )
         .fragment(Target::Docker, format!("--cpuset-cpus={only} --cpuset-mems={}", &node[4.min(node.len())..]))
+        .fragment(
+            Target::Kubernetes,
+            "# in the kubelet's configuration on the node\ncpuManagerPolicy: static\ntopologyManagerPolicy: single-numa-node",
+        )
 }
 
 /// Whether the network card interrupts the shards.
@@ -200,11 +204,14 @@ pub(super) fn irq_affinity(tree: &Tree, host: &Host) -> Finding {
         .copied()
         .filter(|irq| affinity(irq).is_some_and(|cpus| cpus.iter().any(|cpu| shards.contains(cpu))))
         .collect();
-    let shown = |irqs: &[u32]| irqs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let shown = |irqs: &[u32]| {
+        let numbers = irqs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        format!("IRQ{} {numbers}", if irqs.len() == 1 { "" } else { "s" })
+    };
     if bad.is_empty() {
-        return check.ok(format!("IRQs {} on none of them", shown(&irqs)), expected);
+        return check.ok(format!("{} on none of them", shown(&irqs)), expected);
     }
-    let current = format!("IRQs {} on CPUs of shards", shown(&bad));
+    let current = format!("{} on CPUs of shards", shown(&bad));
     if others.is_empty() {
         return check.ok(format!("{current}; no other CPU is left"), expected);
     }
@@ -430,7 +437,11 @@ mod tests {
             [("sys/devices/system/node/node0/cpulist", "0-3"), ("sys/devices/system/node/node1/cpulist", "4-7")];
         check(&of(numa_node, &nodes, NAMED), Status::Ok, &["node0 (0-3)"]);
         let both = of(numa_node, &nodes, "[cores]\nshards = \"4-6\"\nsink = 3");
-        check(&both, Status::Failed, &["node0 (0-3), node1 (4-7)", "from 4-7 (node1)", "NUMAMask=1"]);
+        check(
+            &both,
+            Status::Failed,
+            &["node0 (0-3), node1 (4-7)", "from 4-7 (node1)", "NUMAMask=1", "single-numa-node"],
+        );
         check(&of(numa_node, &[], NAMED), Status::Unknown, &[]);
     }
 
@@ -447,8 +458,8 @@ mod tests {
             ]
         };
         check(&of(irq_affinity, &card("3", "4-7"), NAMED), Status::Ok, &["IRQs 41, 52"]);
-        check(&of(irq_affinity, &card("1", "4-7"), NAMED), Status::Failed, &["IRQs 41 on", "echo 2-7 > /proc/irq/41/"]);
-        check(&of(irq_affinity, &card("3", "0-7"), NAMED), Status::Failed, &["IRQs 52 on"]);
+        check(&of(irq_affinity, &card("1", "4-7"), NAMED), Status::Failed, &["IRQ 41 on", "echo 2-7 > /proc/irq/41/"]);
+        check(&of(irq_affinity, &card("3", "0-7"), NAMED), Status::Failed, &["IRQ 52 on"]);
         let all = "[cores]\nshards = \"0-7\"\nsink = 0";
         check(&of(irq_affinity, &card("3", "0-7"), all), Status::Ok, &["no other CPU is left"]);
         // A virtio card's interrupts are those of the PCI device below it.
@@ -457,7 +468,7 @@ mod tests {
             ("sys/class/net/eth0/msi_irqs/7", "msix"),
             ("proc/irq/7/smp_affinity_list", "0"),
         ];
-        check(&of(irq_affinity, &below, NAMED), Status::Failed, &["IRQs 7 on"]);
+        check(&of(irq_affinity, &below, NAMED), Status::Failed, &["IRQ 7 on"]);
         check(&of(irq_affinity, &[], NAMED), Status::Unknown, &[]);
     }
 

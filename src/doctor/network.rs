@@ -42,7 +42,12 @@ pub(super) fn somaxconn(tree: &Tree) -> Finding {
         Some(count) => check
             .failed(count.to_string(), expected, "raise it; `tuning/apply.sh --yes` does")
             .fragment(Target::Shell, "sysctl -w net.core.somaxconn=4096")
-            .fragment(Target::Docker, "--sysctl net.core.somaxconn=4096"),
+            .fragment(Target::Docker, "--sysctl net.core.somaxconn=4096")
+            .fragment(
+                Target::Kubernetes,
+                "# with --allowed-unsafe-sysctls=net.core.somaxconn on the node\nsecurityContext:\n  sysctls:\n    - name: \
+                 net.core.somaxconn\n      value: \"4096\"",
+            ),
     }
 }
 
@@ -56,10 +61,24 @@ pub(super) fn socket_buffers(tree: &Tree) -> Finding {
     if receive >= RECEIVE && send >= SEND {
         return check.ok(current, expected);
     }
-    check.failed(current, expected, "raise the third number of each; `tuning/apply.sh --yes` does").fragment(
-        Target::Shell,
-        "sysctl -w net.ipv4.tcp_rmem=\"4096 131072 6291456\" net.ipv4.tcp_wmem=\"4096 16384 4194304\"",
-    )
+    let (receive, send) = ("4096 131072 6291456", "4096 16384 4194304");
+    check
+        .failed(current, expected, "raise the third number of each; `tuning/apply.sh --yes` does")
+        .fragment(
+            Target::Shell,
+            format!("sysctl -w net.ipv4.tcp_rmem=\"{receive}\" net.ipv4.tcp_wmem=\"{send}\""),
+        )
+        .fragment(
+            Target::Docker,
+            format!("--sysctl net.ipv4.tcp_rmem=\"{receive}\" --sysctl net.ipv4.tcp_wmem=\"{send}\""),
+        )
+        .fragment(
+            Target::Kubernetes,
+            format!(
+                "# safe from Kubernetes 1.32; before, with --allowed-unsafe-sysctls on the node\nsecurityContext:\n  sysctls:\n    \
+                 - name: net.ipv4.tcp_rmem\n      value: \"{receive}\"\n    - name: net.ipv4.tcp_wmem\n      value: \"{send}\""
+            ),
+        )
 }
 
 /// The name of a source's host.
@@ -121,7 +140,7 @@ mod tests {
         let of = |text: &str| somaxconn(Fixture::new(&[("proc/sys/net/core/somaxconn", text)]).tree());
         check(&of("4096"), Status::Ok, &["4096"]);
         check(&of("1024"), Status::Ok, &[]);
-        check(&of("128"), Status::Failed, &["sysctl -w net.core.somaxconn"]);
+        check(&of("128"), Status::Failed, &["sysctl -w net.core.somaxconn", "allowed-unsafe-sysctls"]);
         check(&somaxconn(Fixture::new(&[]).tree()), Status::Unknown, &[]);
     }
 
@@ -132,7 +151,11 @@ mod tests {
             socket_buffers(Fixture::new(&files).tree())
         };
         check(&of("4096\t131072\t6291456", "4096\t16384\t4194304"), Status::Ok, &["6 MiB", "4 MiB"]);
-        check(&of("4096\t87380\t212992", "4096\t16384\t4194304"), Status::Failed, &["208 KiB", "tcp_rmem"]);
+        check(
+            &of("4096\t87380\t212992", "4096\t16384\t4194304"),
+            Status::Failed,
+            &["208 KiB", "--sysctl net.ipv4.tcp_rmem=", "name: net.ipv4.tcp_wmem"],
+        );
         check(&of("4096\t131072\t6291456", "4096\t16384\t65536"), Status::Failed, &["64 KiB"]);
         check(&of("4096", "4096"), Status::Unknown, &[]);
     }
