@@ -231,8 +231,8 @@ pub use crate::time::UnixNanos;
 
 // Measurements.
 pub use crate::metrics::{
-    Alert, AuditCounts, BufferSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus, Latency,
-    QuotaUse, Reason, Recent, RecordCounts, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, Snapshot,
+    Alert, AuditCounts, BufferSnapshot, ClusterSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus,
+    Latency, QuotaUse, Reason, Recent, RecordCounts, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, Snapshot,
     SourceSnapshot, TapSnapshot, TargetsSnapshot,
 };
 

@@ -25,7 +25,9 @@ pub fn judge(snapshot: &Snapshot, stopping: bool) -> Health {
     let delivers = |source: &&crate::metrics::SourceSnapshot| {
         source.records > 0 && !matches!(source.breaker.as_str(), "open" | "forced_open")
     };
-    if !snapshot.sources.values().any(|source| delivers(&source)) {
+    // Of several instances one may have no sources: it waits for no record that could come.
+    let spare = snapshot.sources.is_empty() && snapshot.cluster.is_some_and(|cluster| cluster.sources_elsewhere > 0);
+    if !spare && !snapshot.sources.values().any(|source| delivers(&source)) {
         let began = snapshot.sources.values().any(|source| source.records > 0);
         let why = match (snapshot.sources.is_empty(), began) {
             (true, _) => "there are no sources",
@@ -43,7 +45,7 @@ pub const LIVE_WITHIN: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{CoreSnapshot, JournalStatus, SourceSnapshot};
+    use crate::metrics::{ClusterSnapshot, CoreSnapshot, JournalStatus, SourceSnapshot};
 
     fn healthy() -> Snapshot {
         let core = |name: &str| CoreSnapshot { name: name.to_owned(), heartbeat_age_ms: 400, ..Default::default() };
@@ -82,6 +84,13 @@ mod tests {
         let failing = JournalStatus { failing: Some("no space left".to_owned()), ..JournalStatus::default() };
         check(|snapshot| snapshot.journal = Some(failing), true, &[("journal", "no space left")]);
         check(|snapshot| snapshot.sources.clear(), true, &[("sources", "no sources")]);
+        let cluster = |sources_elsewhere| Some(ClusterSnapshot { instance: 2, of: 3, sources_elsewhere });
+        check(|snapshot| (snapshot.sources.clear(), snapshot.cluster = cluster(2)).1, true, &[]);
+        check(
+            |snapshot| (snapshot.sources.clear(), snapshot.cluster = cluster(0)).1,
+            true,
+            &[("sources", "no sources")],
+        );
         let source = |snapshot: &mut Snapshot, records, breaker: &str| {
             let row = snapshot.sources.get_mut("binance").unwrap();
             (row.records, row.breaker) = (records, breaker.to_owned());

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
+use crate::config::Cluster;
 use crate::control::{Plane, judge};
 use crate::engine::audit;
 use crate::engine::check::{Checked, CheckedPoll};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{AuditHandle, BufferView, MailboxSender, QuotaCell, Stop, Tap};
-use crate::metrics::{Alert, BufferSnapshot, DataAge, MetricsReader, RingsSnapshot, Snapshot, TargetsSnapshot};
+use crate::metrics::{
+    Alert, BufferSnapshot, ClusterSnapshot, DataAge, MetricsReader, RingsSnapshot, Snapshot, TargetsSnapshot,
+};
 use crate::model::{Judgement, SourceId};
 use crate::policy::Force;
 use crate::runtime;
@@ -24,8 +27,8 @@ pub(super) struct Observer {
     pub owners: BTreeMap<SourceId, Vec<usize>>,
     /// Sources of other instances, each with its owner.
     pub elsewhere: Vec<(SourceId, usize)>,
-    /// How many instances there are.
-    pub instances: usize,
+    /// Which of the instances it is.
+    pub cluster: Cluster,
     pub reader: Mutex<MetricsReader>,
     pub view: BufferView,
     pub quotas: Vec<(SourceId, QuotaCell)>,
@@ -140,7 +143,7 @@ impl Observer {
             Some(found) => Ok(found),
             None => {
                 if let Some((id, owner)) = self.elsewhere.iter().find(|(id, _)| id.as_str() == source) {
-                    let of = self.instances;
+                    let of = self.cluster.of;
                     let why = format!("{id} belongs to instance {owner} of {of}: ask that one");
                     return Err(Judgement::unservable("source_elsewhere", why));
                 }
@@ -155,6 +158,11 @@ impl Observer {
         snapshot.version = env!("CARGO_PKG_VERSION").to_owned();
         snapshot.run.clone_from(&self.run);
         snapshot.admin = self.admin.map(|address| address.to_string());
+        snapshot.cluster = (!self.cluster.is_alone()).then_some(ClusterSnapshot {
+            instance: self.cluster.instance,
+            of: self.cluster.of,
+            sources_elsewhere: self.elsewhere.len(),
+        });
         snapshot.targets = self.plan.targets;
         snapshot.demand_per_second = self.plan.demand_per_second;
         snapshot.records = self.view.counts();

@@ -256,7 +256,7 @@ impl EngineBuilder {
             mailboxes,
             owners: plan.owners,
             elsewhere: checked.elsewhere.clone(),
-            instances: checked.settings.cluster.of,
+            cluster: checked.settings.cluster,
             reader: Mutex::new(MetricsReader::new(cells, sink, others, Now::read())),
             view,
             quotas: plan.quotas,

@@ -17,8 +17,8 @@ pub use cells::{Attempt, Counter, Gauge, Recorder, ShardCells};
 pub use histogram::{Counts, Histogram};
 pub use names::{BREAKER_STATES, Refusal, Stage, breaker_state};
 pub use parts::{
-    Alert, AuditCounts, BufferSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus, Reason,
-    RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, TapSnapshot, TargetsSnapshot,
+    Alert, AuditCounts, BufferSnapshot, ClusterSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus,
+    Reason, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, TapSnapshot, TargetsSnapshot,
 };
 pub use reader::MetricsReader;
 pub use sink::{SinkCells, SinkRecorder};

@@ -95,6 +95,17 @@ pub struct TargetsSnapshot {
     pub requests_per_second: f64,
 }
 
+/// Which of several instances this one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSnapshot {
+    /// This one, from 0.
+    pub instance: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Configured sources that belong to the others.
+    pub sources_elsewhere: usize,
+}
+
 /// The io_uring rings of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingsSnapshot {

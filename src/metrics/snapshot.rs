@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Counts;
 use super::parts::{
-    Alert, AuditCounts, BufferSnapshot, CoreSnapshot, DataAge, Health, JournalStatus, RingsSnapshot, ShardSnapshot,
-    SinkStatus, TapSnapshot, TargetsSnapshot,
+    Alert, AuditCounts, BufferSnapshot, ClusterSnapshot, CoreSnapshot, DataAge, Health, JournalStatus, RingsSnapshot,
+    ShardSnapshot, SinkStatus, TapSnapshot, TargetsSnapshot,
 };
 use crate::time::UnixNanos;
 
@@ -28,6 +28,9 @@ pub struct Snapshot {
     /// Where the admin server listens; `None` without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
+    /// Which of several instances it is; `None` when it is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterSnapshot>,
     /// Whether it lives and delivers.
     pub health: Health,
     /// What the deployment wants to reach.
