@@ -154,6 +154,7 @@ const PAIRS: &[Pair] = &[
     Pair { source: "bybit", sample: "kline.json", recording: "bybit/doc_kline_0.json", ..PAIR },
     Pair { source: "bybit", sample: "orderbook.json", recording: "bybit/doc_orderbook_0.json", ..PAIR },
     Pair { source: "bybit", sample: "tickers.json", recording: "bybit/doc_tickers_2.json", ..PAIR },
+    Pair { source: "bybit", sample: "tickers_all.json", recording: "bybit/doc_tickers_2.json", ..PAIR },
     Pair { source: "bybit", sample: "trades.json", recording: "bybit/doc_recent_trade_0.json", ..PAIR },
     Pair { source: "coinbase", sample: "candles.json", recording: "coinbase/exchange_candles.json", ..PAIR },
     Pair { source: "coinbase", sample: "products.json", recording: "coinbase/exchange_products_partial.json", ..PAIR },
@@ -238,6 +239,14 @@ const PAIRS: &[Pair] = &[
     Pair { source: "okx", sample: "instruments_spot.json", recording: "okx/http_get_instruments_spot.json", ..PAIR },
     Pair { source: "okx", sample: "instruments_swap.json", recording: "okx/http_get_instruments_swap.json", ..PAIR },
     Pair { source: "okx", sample: "ticker.json", part: "/data/0", recording: "okx/element_parseTicker_1.json", ..PAIR },
+    Pair {
+        source: "okx",
+        sample: "tickers.json",
+        part: "/data/0",
+        sample_part: "",
+        recording: "okx/element_parseTicker_1.json",
+        ..PAIR
+    },
     Pair { source: "okx", sample: "trades.json", recording: "okx/http_get_trades.json", ..PAIR },
     Pair { source: "polygon", sample: "aggs.json", recording: "polygon/aggs_AAPL_day.json", ..PAIR },
     Pair { source: "polygon", sample: "aggs_grouped.json", recording: "polygon/aggs_grouped.json", ..PAIR },
