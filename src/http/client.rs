@@ -9,6 +9,8 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderName, HeaderV
 use hyper::http::uri::Parts;
 use hyper::{HeaderMap, Uri};
 
+use crate::config::Secret;
+use crate::error::{Error, Result};
 use crate::http::alarm::{Alarm, Alarms};
 use crate::http::body::{ACCEPTED, decoded};
 use crate::http::connect::Connector;
@@ -49,6 +51,8 @@ pub struct ClientSettings {
     pub h2_ping_timeout: Duration,
     /// The user agent of requests that name none.
     pub user_agent: String,
+    /// Headers of every request besides, never shown.
+    pub headers: Vec<(String, Secret)>,
     /// Names.
     pub dns: DnsSettings,
     /// Targets whose ETag and Last-Modified are remembered at most.
@@ -68,9 +72,20 @@ impl Default for ClientSettings {
             h2_ping_interval: Duration::from_secs(20),
             h2_ping_timeout: Duration::from_secs(10),
             user_agent: concat!("tidegate/", env!("CARGO_PKG_VERSION")).to_owned(),
+            headers: Vec::new(),
             dns: DnsSettings::default(),
             validators_max: 1_000,
         }
+    }
+}
+
+impl ClientSettings {
+    /// Checks what a client would refuse.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn check(&self) -> Result<()> {
+        common_headers(self).map(|_| ())
     }
 }
 
@@ -105,7 +120,8 @@ pub(super) struct Inner {
     scratch: Scratch,
     tasks: Tasks,
     validators: Validators,
-    user_agent: HeaderValue,
+    /// Headers of every request.
+    headers: HeaderMap,
     sweeping: Cell<bool>,
 }
 
@@ -120,11 +136,9 @@ impl Client {
     /// A client with an empty pool; call it on the core that will use it.
     ///
     /// # Errors
-    /// When the user agent is no header text.
-    pub fn new(settings: ClientSettings, tls: &TlsContext, resolver: ResolverHandle) -> crate::error::Result<Self> {
-        let user_agent = HeaderValue::from_str(&settings.user_agent).map_err(|_| {
-            crate::error::Error::config("http.user_agent: expected visible ASCII, found other characters")
-        })?;
+    /// When the user agent or another header of every request is no header text.
+    pub fn new(settings: ClientSettings, tls: &TlsContext, resolver: ResolverHandle) -> Result<Self> {
+        let headers = common_headers(&settings)?;
         let tasks = Tasks::default();
         let alarms = Alarms::new(tasks.clone());
         let names = Names::new(settings.dns, resolver, tasks.clone());
@@ -142,7 +156,7 @@ impl Client {
             scratch: Scratch::new(),
             tasks,
             validators: Validators::new(settings.validators_max),
-            user_agent,
+            headers,
             sweeping: Cell::new(false),
             settings,
         })))
@@ -337,9 +351,7 @@ impl Inner {
 
     fn host(&self, endpoint: &Endpoint) -> Rc<Host> {
         self.pool.host(endpoint, |endpoint| {
-            let mut two = HeaderMap::with_capacity(8);
-            two.insert(USER_AGENT, self.user_agent.clone());
-            two.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+            let two = self.headers.clone();
             let mut one = HeaderMap::with_capacity(8);
             one.insert(HOST, endpoint.host_header.clone());
             one.extend(two.clone());
@@ -387,8 +399,7 @@ impl Inner {
                 request.target_redacted()
             ))
         })?;
-        let body = request.body.as_ref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
-        let mut built = hyper::Request::new(Payload::new(body));
+        let mut built = hyper::Request::new(Payload::new(request.body.clone().unwrap_or_default()));
         *built.uri_mut() = match protocol {
             Protocol::Two => {
                 let mut parts = Parts::default();
@@ -436,6 +447,24 @@ impl Inner {
             }
         });
     }
+}
+
+/// The headers of every request: who asks, what is understood, and what the settings add.
+fn common_headers(settings: &ClientSettings) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(8);
+    let user_agent = HeaderValue::from_str(&settings.user_agent)
+        .map_err(|_| Error::config("http.user_agent: expected visible ASCII, found other characters"))?;
+    headers.insert(USER_AGENT, user_agent);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+    for (name, secret) in &settings.headers {
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Error::config(format!("expected the name of a header, found {name:?}")))?;
+        let mut value = HeaderValue::from_str(secret.expose())
+            .map_err(|_| Error::config(format!("the header {name} holds characters that HTTP does not allow")))?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
 }
 
 /// Whether an exchange that failed may have another connection at once.

@@ -216,8 +216,7 @@ fn requests_carry_their_headers() {
         let deadline = Deadline::after(Mono::now(), Duration::from_secs(20));
         let mut timings = Timings::default();
         let own = Request::get("/a?x=1").header("User-Agent", "me").header_secret("x-key", "k");
-        let mut posted = Request::get("/p");
-        (posted.method, posted.body) = (Method::Post, Some("{}".to_owned()));
+        let posted = Request::post("/p", "{}");
         for request in [Request::get("/a"), own, posted] {
             client.exchange(&base, &request, &Limits::default(), deadline, &mut timings).await.unwrap();
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::Secret;
@@ -39,7 +40,7 @@ pub struct Request {
     /// Headers beyond those the client sets itself (host, user-agent, accept-encoding).
     pub headers: Vec<(&'static str, HeaderText)>,
     /// The body of a POST.
-    pub body: Option<String>,
+    pub body: Option<Bytes>,
     /// What the request costs in the provider's own unit; 1 where it counts requests.
     pub weight: u32,
     /// The quota bucket beyond the provider-wide one, where the provider counts per path; `""` for none.
@@ -77,6 +78,11 @@ impl Request {
             weight: 1,
             bucket: "",
         }
+    }
+
+    /// A POST of `body` to `path`, which begins with a slash and is already percent-encoded.
+    pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Request { method: Method::Post, body: Some(body.into()), ..Request::get(path) }
     }
 
     /// The same request to another of the source's base URLs.
