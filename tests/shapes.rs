@@ -243,7 +243,6 @@ const PAIRS: &[Pair] = &[
         source: "okx",
         sample: "tickers.json",
         part: "/data/0",
-        sample_part: "",
         recording: "okx/element_parseTicker_1.json",
         ..PAIR
     },

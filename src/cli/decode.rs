@@ -45,7 +45,9 @@ impl Decode {
         let mut query = Query::new(kind.kind).symbols(self.symbol.iter().map(Symbol::new));
         query.interval = self.interval;
         let mut answer = Answer::new(self.status, self.body()?);
-        answer.headers.extend(self.headers.iter().cloned());
+        for (name, value) in &self.headers {
+            answer.headers.push(name.as_str(), value.as_bytes());
+        }
 
         let mut out = io::BufWriter::new(io::stdout().lock());
         match judge_offline(source, &query, &State::default(), answer) {

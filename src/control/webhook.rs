@@ -17,7 +17,7 @@ use crate::metrics::{Alert, Snapshot};
 use crate::policy::Backoff;
 use crate::runtime;
 use crate::time::{Deadline, Mono};
-use crate::wire::{Method, Request};
+use crate::wire::Request;
 
 /// Posts alerts.
 pub(super) struct Webhook {
@@ -109,8 +109,8 @@ impl Webhook {
     }
 
     async fn post(&self, post: &Post) -> std::result::Result<(), String> {
-        let mut request = Request::get(self.target.as_str()).header("content-type", "application/json");
-        (request.method, request.body) = (Method::Post, Some(post.body.to_string()));
+        let request =
+            Request::post(self.target.as_str(), post.body.to_string()).header("content-type", "application/json");
         let limits = Limits { body_bytes_max: 64 << 10, ..Limits::default() };
         let deadline = Deadline::after(Mono::now(), POST_MAX);
         let answer = self.client.exchange(&self.endpoint, &request, &limits, deadline, &mut Timings::default()).await;

@@ -4,20 +4,18 @@
 
 use std::io::{self, Read};
 
-use flate2::{Decompress, FlushDecompress, Status};
-use hyper::HeaderMap;
-use hyper::header::CONTENT_ENCODING;
-
 use crate::http::failure::{self, Failure, Phase};
 use crate::runtime::yield_if_needed;
+use crate::wire::Headers;
+use flate2::{Decompress, FlushDecompress, Status};
 
 /// What the client can undo, for `Accept-Encoding`.
 pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
 
 /// Undoes the encodings that the headers name, last first.
-pub(super) async fn decoded(headers: &HeaderMap, body: Vec<u8>, cap: usize, host: &str) -> Result<Vec<u8>, Failure> {
+pub(super) async fn decoded(headers: &Headers, body: Vec<u8>, cap: usize, host: &str) -> Result<Vec<u8>, Failure> {
     let mut body = body;
-    if body.is_empty() || !headers.contains_key(CONTENT_ENCODING) {
+    if body.is_empty() || !headers.contains("content-encoding") {
         return Ok(body);
     }
     let bad = |found: &str| {
@@ -25,8 +23,8 @@ pub(super) async fn decoded(headers: &HeaderMap, body: Vec<u8>, cap: usize, host
         Failure::after(Phase::Body, failure::BAD_ENCODING, message, false)
     };
     let mut encodings = Vec::new();
-    for value in headers.get_all(CONTENT_ENCODING) {
-        let text = value.to_str().map_err(|_| bad("bytes that are no text"))?;
+    for value in headers.all("content-encoding") {
+        let text = std::str::from_utf8(value).map_err(|_| bad("bytes that are no text"))?;
         encodings.extend(text.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()));
     }
     if encodings.len() > ENCODINGS_MAX {

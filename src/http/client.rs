@@ -5,14 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderName, HeaderValue, USER_AGENT};
-use hyper::http::uri::Parts;
-use hyper::{HeaderMap, Uri};
 
 use crate::config::Secret;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::alarm::{Alarm, Alarms};
-use crate::http::body::{ACCEPTED, decoded};
+use crate::http::body::decoded;
+use crate::http::bounds::{Bounds, Fault};
 use crate::http::connect::Connector;
 use crate::http::endpoint::Endpoint;
 use crate::http::failure::{self, Failure, Phase};
@@ -21,13 +19,12 @@ use crate::http::h2::{H2, Place};
 use crate::http::io::{Io, Scratch};
 use crate::http::limits::{Limits, Protocol, Timings};
 use crate::http::pool::{Caps, Grant, Host, Pool, Refused, Slot};
-use crate::http::receive::{Bounds, Fault, Payload};
+use crate::http::render::Common;
 use crate::http::resolver::{DnsSettings, Names, ResolverHandle};
 use crate::http::tls::TlsContext;
 use crate::http::validators::Validators;
 use crate::runtime::{Tasks, sleep};
 use crate::time::{Deadline, Mono};
-use crate::wire::request::HeaderText;
 use crate::wire::{Answer, Method, Request};
 
 /// Settings of a client.
@@ -85,7 +82,7 @@ impl ClientSettings {
     /// # Errors
     /// As [`Client::new`].
     pub fn check(&self) -> Result<()> {
-        common_headers(self).map(|_| ())
+        Common::new(self).map(|_| ())
     }
 }
 
@@ -120,8 +117,9 @@ pub(super) struct Inner {
     scratch: Scratch,
     tasks: Tasks,
     validators: Validators,
-    /// Headers of every request.
-    headers: HeaderMap,
+    common: Common,
+    /// Memory for the next request's bytes.
+    spare: Cell<Vec<u8>>,
     sweeping: Cell<bool>,
 }
 
@@ -138,7 +136,7 @@ impl Client {
     /// # Errors
     /// When the user agent or another header of every request is no header text.
     pub fn new(settings: ClientSettings, tls: &TlsContext, resolver: ResolverHandle) -> Result<Self> {
-        let headers = common_headers(&settings)?;
+        let common = Common::new(&settings)?;
         let tasks = Tasks::default();
         let alarms = Alarms::new(tasks.clone());
         let names = Names::new(settings.dns, resolver, tasks.clone());
@@ -156,7 +154,8 @@ impl Client {
             scratch: Scratch::new(),
             tasks,
             validators: Validators::new(settings.validators_max),
-            headers,
+            common,
+            spare: Cell::default(),
             sweeping: Cell::new(false),
             settings,
         })))
@@ -281,6 +280,7 @@ impl Inner {
         timings.pool = ready.since(start);
         let taken = taken.map_err(|why| refused(endpoint, limits, deadline, &why))?;
         let mut grant = taken.grant;
+        let validators = (condition == Condition::IfChanged).then_some(&self.validators);
         let raw = loop {
             let (opened, sent) = match grant {
                 Grant::One(connection) => (Opened::One(connection), ready),
@@ -297,8 +297,9 @@ impl Inner {
                     bounds.reused = connection.uses > 0;
                     timings.reused = bounds.reused;
                     timings.protocol = Protocol::One;
-                    let built = self.build(&host.headers_one, endpoint, request, condition, Protocol::One)?;
-                    match connection.exchange(built, &bounds, timings).await {
+                    let mut bytes = self.spare.take();
+                    self.common.one(&host.lines, endpoint, request, validators, &mut bytes)?;
+                    match connection.exchange(bytes, &self.spare, &self.scratch, &bounds, timings).await {
                         Ok(raw) => {
                             let now = sent + timings.first_byte + timings.body;
                             host.give_back(connection, now);
@@ -311,7 +312,7 @@ impl Inner {
                     bounds.reused = place.is_reused();
                     timings.reused = bounds.reused;
                     timings.protocol = Protocol::Two;
-                    let built = self.build(&host.headers_two, endpoint, request, condition, Protocol::Two)?;
+                    let built = self.common.two(endpoint, request, validators)?;
                     let body_bytes = request.body.as_ref().map_or(0, |body| body.len() as u64);
                     match place.exchange(built, body_bytes, &bounds, timings).await {
                         Ok(raw) => break raw,
@@ -339,7 +340,7 @@ impl Inner {
         };
         drop(alarm);
         let mut body = raw.body;
-        if raw.headers.contains_key(CONTENT_ENCODING) {
+        if raw.headers.contains("content-encoding") {
             let decoding = Box::pin(decoded(&raw.headers, body, limits.body_bytes_max, endpoint.host()));
             let wrong = |failure| Failure { reused: timings.reused, ..failure };
             body = decoding.await.map_err(wrong)?;
@@ -350,13 +351,7 @@ impl Inner {
     }
 
     fn host(&self, endpoint: &Endpoint) -> Rc<Host> {
-        self.pool.host(endpoint, |endpoint| {
-            let two = self.headers.clone();
-            let mut one = HeaderMap::with_capacity(8);
-            one.insert(HOST, endpoint.host_header.clone());
-            one.extend(two.clone());
-            (one, two)
-        })
+        self.pool.host(endpoint, |endpoint| self.common.lines(endpoint))
     }
 
     /// Opens a connection into a slot and makes it known to its host.
@@ -383,52 +378,6 @@ impl Inner {
         }
     }
 
-    /// Builds what hyper sends.
-    fn build(
-        &self,
-        headers: &HeaderMap,
-        endpoint: &Endpoint,
-        request: &Request,
-        condition: Condition,
-        protocol: Protocol,
-    ) -> Result<hyper::Request<Payload>, Failure> {
-        let wrong = |what: String| Failure::before(Phase::Send, failure::BAD_REQUEST, what);
-        let target = endpoint.path_and_query(request.target()).ok_or_else(|| {
-            wrong(format!(
-                "expected a percent-encoded target that begins with a slash, found {}",
-                request.target_redacted()
-            ))
-        })?;
-        let mut built = hyper::Request::new(Payload::new(request.body.clone().unwrap_or_default()));
-        *built.uri_mut() = match protocol {
-            Protocol::Two => {
-                let mut parts = Parts::default();
-                parts.scheme = Some(endpoint.scheme());
-                parts.authority = Some(endpoint.authority.clone());
-                parts.path_and_query = Some(target);
-                Uri::from_parts(parts).map_err(|error| wrong(format!("{endpoint}: {error}")))?
-            }
-            Protocol::One | Protocol::Unknown => Uri::from(target),
-        };
-        if request.method == Method::Post {
-            *built.method_mut() = hyper::Method::POST;
-        }
-        let mut headers = headers.clone();
-        for (name, text) in &request.headers {
-            let header =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong(format!("{name} is no header name")))?;
-            let mut value = HeaderValue::from_str(text.as_str())
-                .map_err(|_| wrong(format!("the header {name} holds characters that HTTP does not allow")))?;
-            value.set_sensitive(matches!(text, HeaderText::Secret(_)));
-            headers.insert(header, value);
-        }
-        if condition == Condition::IfChanged {
-            self.validators.apply(endpoint, request, &mut headers);
-        }
-        *built.headers_mut() = headers;
-        Ok(built)
-    }
-
     /// Starts the sweeper, which ends when there is nothing left to sweep.
     fn sweep(self: &Rc<Self>) {
         if self.sweeping.replace(true) {
@@ -447,24 +396,6 @@ impl Inner {
             }
         });
     }
-}
-
-/// The headers of every request: who asks, what is understood, and what the settings add.
-fn common_headers(settings: &ClientSettings) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(8);
-    let user_agent = HeaderValue::from_str(&settings.user_agent)
-        .map_err(|_| Error::config("http.user_agent: expected visible ASCII, found other characters"))?;
-    headers.insert(USER_AGENT, user_agent);
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
-    for (name, secret) in &settings.headers {
-        let header = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Error::config(format!("expected the name of a header, found {name:?}")))?;
-        let mut value = HeaderValue::from_str(secret.expose())
-            .map_err(|_| Error::config(format!("the header {name} holds characters that HTTP does not allow")))?;
-        value.set_sensitive(true);
-        headers.insert(header, value);
-    }
-    Ok(headers)
 }
 
 /// Whether an exchange that failed may have another connection at once.

@@ -174,6 +174,11 @@ impl Endpoint {
         bytes.starts_with(b"/").then(|| PathAndQuery::from_maybe_shared(bytes).ok()).flatten()
     }
 
+    /// Path before every target.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(super) fn scheme(&self) -> Scheme {
         if self.key.tls { Scheme::HTTPS } else { Scheme::HTTP }
     }

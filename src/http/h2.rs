@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use futures_lite::FutureExt as _;
-use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 
+use crate::http::bounds::{Bounds, Fault, Raw};
 use crate::http::client::ClientSettings;
 use crate::http::failure::{self, Failure, Phase};
 use crate::http::io::Io;
 use crate::http::limits::Timings;
 use crate::http::pool::{Host, Slot};
-use crate::http::receive::{Bounds, Drive, Fault, Payload, Raw, receive};
+use crate::http::stream::{Payload, receive};
 use crate::runtime::{Task, sleep, spawn};
 use crate::time::Mono;
 
@@ -181,7 +181,7 @@ impl Place {
         timings: &mut Timings,
     ) -> Result<Raw, Fault> {
         let response = self.0.sender.borrow_mut().try_send_request(request);
-        let raw = receive(&mut Elsewhere, response, bounds, timings).await;
+        let raw = receive(response, bounds, timings).await;
         timings.bytes_out = body_bytes;
         match &raw {
             Ok(raw) => {
@@ -235,19 +235,6 @@ async fn drive(connection: Connection<Io, Payload, Spawner>, watched: Weak<H2>, 
         Poll::Pending
     })
     .await;
-}
-
-/// The connection's own tasks move it on.
-struct Elsewhere;
-
-impl Drive for Elsewhere {
-    fn drive(&mut self, _: &mut Context<'_>) {}
-
-    const WAKES: bool = true;
-
-    fn is_whole(&self, incoming: &Incoming) -> bool {
-        incoming.is_end_stream()
-    }
 }
 
 /// Starts hyper's tasks: the first one is the connection, which is kept to be ended with it; the others are one for each

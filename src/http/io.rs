@@ -1,9 +1,8 @@
-//! The socket as hyper sees it: plain or TLS, read through one scratch buffer that all connections of a shard share.
-//! The scratch is initialized once, so no read zero-fills memory and none hands uninitialized memory out; a connection
-//! keeps only the bytes that came.
+//! A connected socket, plain or TLS, read through one buffer that all connections of a shard share: it is initialized
+//! once, so that no read zero-fills memory or hands uninitialized memory out, and an idle connection has no buffer.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::{RefCell, RefMut};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
 use std::pin::Pin;
@@ -25,42 +24,55 @@ pub(super) enum Stream {
 #[derive(Clone)]
 pub(super) struct Scratch(Rc<RefCell<Box<[u8]>>>);
 
-/// Bytes that went over one connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Traffic {
-    pub(super) read: u64,
-    pub(super) written: u64,
-}
-
-/// A stream for hyper.
+/// A stream, and the buffer that it is read through.
 pub(super) struct Io {
     stream: Stream,
     scratch: Scratch,
-    traffic: Rc<Cell<Traffic>>,
 }
 
 impl Scratch {
     pub(super) fn new() -> Self {
         Scratch(Rc::new(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice())))
     }
+
+    /// The buffer, until the caller next waits.
+    pub(super) fn borrow_mut(&self) -> RefMut<'_, [u8]> {
+        RefMut::map(self.0.borrow_mut(), |buffer| &mut buffer[..])
+    }
 }
 
 impl Io {
     pub(super) fn new(stream: Stream, scratch: Scratch) -> Self {
-        Io { stream, scratch, traffic: Rc::default() }
+        Io { stream, scratch }
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+        }
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            // A socket has nothing to flush.
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     /// Whether there is nothing to read, not even an end.
     pub(super) fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut scratch = self.scratch.0.borrow_mut();
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut scratch).is_pending(),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, &mut scratch).is_pending(),
-        }
-    }
-
-    pub(super) fn traffic(&self) -> Rc<Cell<Traffic>> {
-        self.traffic.clone()
+        let scratch = self.scratch.clone();
+        let mut buffer = scratch.borrow_mut();
+        self.poll_read(cx, &mut buffer).is_pending()
     }
 }
 
@@ -71,37 +83,22 @@ impl hyper::rt::Read for Io {
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut scratch = this.scratch.0.borrow_mut();
-        let room = cursor.remaining().min(scratch.len());
-        let spare = &mut scratch[..room];
-        let read = match &mut this.stream {
-            Stream::Plain(stream) => ready!(Pin::new(stream).poll_read(cx, spare)),
-            Stream::Tls(stream) => ready!(Pin::new(stream).poll_read(cx, spare)),
-        }?;
-        cursor.put_slice(&spare[..read]);
-        let traffic = this.traffic.get();
-        this.traffic.set(Traffic { read: traffic.read + read as u64, ..traffic });
+        let scratch = this.scratch.clone();
+        let mut buffer = scratch.borrow_mut();
+        let room = cursor.remaining().min(buffer.len());
+        let read = ready!(Io::poll_read(this, cx, &mut buffer[..room]))?;
+        cursor.put_slice(&buffer[..read]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl hyper::rt::Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = match &mut this.stream {
-            Stream::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
-            Stream::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
-        }?;
-        let traffic = this.traffic.get();
-        this.traffic.set(Traffic { written: traffic.written + written as u64, ..traffic });
-        Poll::Ready(Ok(written))
+        Io::poll_write(self.get_mut(), cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Io::poll_flush(self.get_mut(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -136,20 +133,5 @@ pub fn close_by_reset(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO))
 }
 
-/// Has the allocator hand pages without a live byte back to the system: it does so by itself only while it is busy, and
-/// what many connections give back at once is given back when nothing is going on. A program with another allocator than
-/// mimalloc has nothing here to hand back.
-pub(super) fn return_free_memory() {
-    unsafe extern "C" {
-        fn mi_collect(force: bool);
-    }
-    // Links the library that holds the function even where it is not the program's allocator.
-    let _ = mimalloc::MiMalloc;
-    // SAFETY: a function of mimalloc's public interface, to be called from any thread; it touches that thread's heap alone
-    // and moves nothing that is live.
-    unsafe { mi_collect(false) }
-}
-
-/// One byte less than hyper's smallest read buffer, which therefore never counts as filled and never grows: an idle
-/// connection keeps 8 KiB of it. Larger reads gain nothing that shows in a profile.
-const SCRATCH_BYTES: usize = (8 << 10) - 1;
+/// One record of TLS; larger reads of a plain socket gain nothing that shows in a profile.
+const SCRATCH_BYTES: usize = 16 << 10;

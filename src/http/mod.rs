@@ -4,18 +4,21 @@
 
 mod alarm;
 mod body;
+mod bounds;
 mod client;
 mod connect;
 mod endpoint;
 mod failure;
+mod framing;
 mod h1;
 mod h2;
 mod io;
 mod limits;
 mod pool;
 mod reach;
-mod receive;
+mod render;
 mod resolver;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -9,15 +9,12 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::HeaderMap;
-
 use crate::config::HttpVersion;
 use crate::http::alarm::Alarm;
 use crate::http::client::PoolStats;
 use crate::http::endpoint::{Endpoint, PoolKey};
 use crate::http::h1::H1;
 use crate::http::h2::{H2, Place};
-use crate::http::io::return_free_memory;
 use crate::http::limits::Protocol;
 use crate::time::Mono;
 
@@ -41,8 +38,6 @@ pub(super) struct Pool {
     closed: Cell<u64>,
     pub(super) replaced: Cell<u64>,
     pub(super) is_closed: Cell<bool>,
-    /// Connections gone to sleep since memory was last handed back.
-    slept: Cell<usize>,
     /// Guards against serving from within serving.
     serving: Cell<bool>,
 }
@@ -51,10 +46,8 @@ pub(super) struct Pool {
 pub(super) struct Host {
     pub(super) key: PoolKey,
     pool: Weak<Pool>,
-    /// Headers of every HTTP/1.1 request, built once.
-    pub(super) headers_one: HeaderMap,
-    /// The same for HTTP/2, where the authority is no header.
-    pub(super) headers_two: HeaderMap,
+    /// The header lines of every HTTP/1.1 request, built once.
+    pub(super) lines: Vec<u8>,
     state: RefCell<State>,
 }
 
@@ -120,28 +113,21 @@ impl Pool {
             closed: Cell::new(0),
             replaced: Cell::new(0),
             is_closed: Cell::new(false),
-            slept: Cell::new(0),
             serving: Cell::new(false),
         })
     }
 
-    /// The host of an endpoint; `headers` builds its request headers when it is met first.
-    pub(super) fn host(
-        self: &Rc<Self>,
-        endpoint: &Endpoint,
-        headers: impl FnOnce(&Endpoint) -> (HeaderMap, HeaderMap),
-    ) -> Rc<Host> {
+    /// The host of an endpoint; `lines` builds its header lines when it is met first.
+    pub(super) fn host(self: &Rc<Self>, endpoint: &Endpoint, lines: impl FnOnce(&Endpoint) -> Vec<u8>) -> Rc<Host> {
         let mut hosts = self.hosts.borrow_mut();
         let same = hosts.entry(endpoint.hash).or_default();
         if let Some(host) = same.iter().find(|host| host.key == endpoint.key) {
             return host.clone();
         }
-        let (headers_one, headers_two) = headers(endpoint);
         let host = Rc::new(Host {
             key: endpoint.key.clone(),
             pool: Rc::downgrade(self),
-            headers_one,
-            headers_two,
+            lines: lines(endpoint),
             state: RefCell::default(),
         });
         same.push(host.clone());
@@ -171,12 +157,8 @@ impl Pool {
 
     /// Closes what has been idle or open for too long, and what the peer has closed; forgets hosts without connections.
     pub(super) fn sweep(&self, now: Mono) {
-        let slept: usize = self.all_hosts().iter().map(|host| host.sweep(now, &self.caps)).sum();
-        self.slept.set(self.slept.get() + slept);
-        // Once a whole lot has gone to sleep and no more follow.
-        if self.slept.get() >= RETURN_AFTER && slept == 0 {
-            self.slept.set(0);
-            return_free_memory();
+        for host in self.all_hosts() {
+            host.sweep(now, &self.caps);
         }
         self.hosts.borrow_mut().retain(|_, same| {
             same.retain(|host| Rc::strong_count(host) > 1 || !host.state.borrow().is_unused());
@@ -390,9 +372,7 @@ impl Host {
         may_open.then(|| Grant::Open(Slot::new(self, pool)))
     }
 
-    /// Returns how many connections have gone to sleep.
-    fn sweep(&self, now: Mono, caps: &Caps) -> usize {
-        let mut slept = 0;
+    fn sweep(&self, now: Mono, caps: &Caps) {
         let (gone, over) = {
             let mut state = self.state.borrow_mut();
             let is_over = |idle: &mut Idle| {
@@ -400,9 +380,6 @@ impl Host {
                 now >= idle.since + caps.idle || now >= connection.born + caps.age || !connection.is_alive()
             };
             let gone: Vec<Idle> = state.idle.extract_if(.., is_over).collect();
-            for idle in state.idle.iter_mut().filter(|idle| now >= idle.since + SLEEP_AFTER) {
-                slept += usize::from(idle.connection.sleep());
-            }
             let is_over = |h2: &&Rc<H2>| {
                 let idle = h2.active.get() == 0 && now >= h2.idle_since.get() + caps.idle;
                 idle || now >= h2.born + caps.age || h2.is_over()
@@ -413,7 +390,6 @@ impl Host {
         for h2 in over {
             h2.drain();
         }
-        slept
     }
 }
 
@@ -509,11 +485,6 @@ impl Drop for InLine<'_> {
         }
     }
 }
-
-/// Some 6 MiB of buffers: handing back costs a walk over the core's heap.
-const RETURN_AFTER: usize = 256;
-/// A connection in steady use keeps its buffers; waking costs it about a microsecond.
-const SLEEP_AFTER: Duration = Duration::from_millis(500);
 
 fn hand(waiter: &Waiter, grant: Grant) {
     *waiter.grant.borrow_mut() = Some(grant);

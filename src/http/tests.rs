@@ -231,7 +231,7 @@ fn requests_carry_their_headers() {
         format!("host: {address}\r\nuser-agent: tidegate/{version}\r\naccept-encoding: gzip, deflate, br, zstd\r\n");
     assert_eq!(heads[0], format!("GET /base/a HTTP/1.1\r\n{common}\r\n"));
     assert!(
-        heads[1].starts_with("GET /base/a?x=1 HTTP/1.1\r\n") && heads[1].contains("user-agent: me\r\n"),
+        heads[1].starts_with("GET /base/a?x=1 HTTP/1.1\r\n") && heads[1].contains("User-Agent: me\r\n"),
         "{}",
         heads[1]
     );

@@ -5,9 +5,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use hyper::HeaderMap;
-use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
-
 use crate::http::endpoint::Endpoint;
 use crate::wire::{Answer, Method, Request};
 
@@ -20,8 +17,8 @@ pub(super) struct Validators {
 struct Entry {
     endpoint: u64,
     target: String,
-    etag: Option<HeaderValue>,
-    modified: Option<HeaderValue>,
+    etag: Option<String>,
+    modified: Option<String>,
 }
 
 impl Validators {
@@ -34,11 +31,8 @@ impl Validators {
         if request.method != Method::Get || answer.status != 200 || self.max == 0 {
             return;
         }
-        let copy = |name: HeaderName| {
-            let value = answer.headers.get(name).filter(|value| value.len() <= VALUE_BYTES_MAX)?;
-            HeaderValue::from_bytes(value.as_bytes()).ok()
-        };
-        let (etag, modified) = (copy(ETAG), copy(LAST_MODIFIED));
+        let copy = |name| answer.header(name).filter(|value| value.len() <= VALUE_BYTES_MAX).map(str::to_owned);
+        let (etag, modified) = (copy("etag"), copy("last-modified"));
         let id = id(endpoint, request);
         let mut known = self.known.borrow_mut();
         if etag.is_none() && modified.is_none() {
@@ -54,8 +48,8 @@ impl Validators {
         known.insert(id, Entry { endpoint: endpoint.hash, target, etag, modified });
     }
 
-    /// Makes a request conditional when its target is known.
-    pub(super) fn apply(&self, endpoint: &Endpoint, request: &Request, headers: &mut HeaderMap) {
+    /// Gives `add` the header fields that make a request conditional, when its target is known.
+    pub(super) fn apply(&self, endpoint: &Endpoint, request: &Request, mut add: impl FnMut(&'static str, &str)) {
         if request.method != Method::Get {
             return;
         }
@@ -65,10 +59,10 @@ impl Validators {
             return;
         }
         if let Some(etag) = &entry.etag {
-            headers.insert(IF_NONE_MATCH, etag.clone());
+            add("if-none-match", etag);
         }
         if let Some(modified) = &entry.modified {
-            headers.insert(IF_MODIFIED_SINCE, modified.clone());
+            add("if-modified-since", modified);
         }
     }
 }
@@ -85,31 +79,32 @@ const VALUE_BYTES_MAX: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Headers;
 
     #[test]
     fn targets_are_remembered_within_the_bound() {
         let validators = Validators::new(2);
         let endpoint = Endpoint::parse("http://a").unwrap();
         let headers_for = |target: &str| {
-            let mut headers = HeaderMap::new();
-            validators.apply(&endpoint, &Request::get(target), &mut headers);
+            let mut headers = Headers::default();
+            validators.apply(&endpoint, &Request::get(target), |name, value| headers.push(name, value.as_bytes()));
             headers
         };
         let mut answer = Answer::new(200, "x");
-        answer.headers.insert("etag", HeaderValue::from_static("\"1\""));
-        answer.headers.insert("last-modified", HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        answer.headers.push("ETag", b"\"1\"");
+        answer.headers.push("Last-Modified", b"Sun, 06 Nov 1994 08:49:37 GMT");
         validators.remember(&endpoint, &Request::get("/1"), &answer);
-        assert_eq!(headers_for("/1").get("if-none-match").unwrap(), "\"1\"");
-        assert_eq!(headers_for("/1").get("if-modified-since").unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert!(headers_for("/2").is_empty());
+        assert_eq!(headers_for("/1").get("if-none-match").unwrap(), b"\"1\"");
+        assert_eq!(headers_for("/1").get("if-modified-since").unwrap(), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(headers_for("/2"), Headers::default());
         for index in 0..10 {
             validators.remember(&endpoint, &Request::get(format!("/{index}")), &answer);
         }
         assert_eq!(validators.known.borrow().len(), 2);
         validators.remember(&endpoint, &Request::get("/9"), &Answer::new(200, "y"));
-        assert!(headers_for("/9").is_empty());
+        assert_eq!(headers_for("/9"), Headers::default());
         answer.status = 500;
         validators.remember(&endpoint, &Request::get("/9"), &answer);
-        assert!(headers_for("/9").is_empty());
+        assert_eq!(headers_for("/9"), Headers::default());
     }
 }

@@ -143,7 +143,7 @@ impl Trail<'_> {
             entry.verdict = Some(told.judgement.map_or(Verdict::Ok, |judgement| judgement.verdict));
             entry.reason = told.judgement.map_or("", |judgement| judgement.reason);
             if let Some(max) = log.body_bytes_max {
-                entry.request_body = self.body(batch, self.request.body.as_deref().map(str::as_bytes), max);
+                entry.request_body = self.body(batch, self.request.body.as_deref(), max);
                 let answer = told.answer.as_ref().ok().map(|answer| &*answer.body);
                 entry.answer_body = self.body(batch, answer, max);
             }

@@ -12,7 +12,7 @@ use crate::sim::render;
 use crate::sim::routes::{Asked, Routes};
 use crate::source::SOURCES;
 use crate::time::UnixNanos;
-use crate::wire::{Answer, Method, Request};
+use crate::wire::{Answer, Headers, Method, Request};
 
 /// Everything the simulator can answer with.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Answers {
         let method = if request.method == Method::Get { "GET" } else { "POST" };
         let response = self.answer(source, request.base, method, request.target(), true, now);
         let (head, body) = response.into_parts();
-        Answer { status: head.status.as_u16(), headers: head.headers, body, ts_recv: now }
+        Answer { status: head.status.as_u16(), headers: Headers::from(&head.headers), body, ts_recv: now }
     }
 }
 

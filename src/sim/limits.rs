@@ -593,7 +593,7 @@ mod tests {
             let said = (0..10_000).find_map(|_| limiter.admit(&asked(path, &[]), at(0.0)).err()).unwrap();
             let mut answer = crate::wire::Answer::new(said.status, said.body);
             for (name, value) in said.headers {
-                answer.headers.insert(name, value.parse().unwrap());
+                answer.headers.push(name, value.as_bytes());
             }
             let (query, state, keys) = (Query::new(Kind::Ticker), source::State::default(), Default::default());
             let cx = source::Context::new(source, &query, &state, &keys, "", at(0.0).wall).unwrap();

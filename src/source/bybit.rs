@@ -771,7 +771,7 @@ mod tests {
         assert_eq!((judgement.verdict, judgement.retry_after), (Verdict::Banned, Some(BAN)));
         let mut answer = Answer::new(200, r#"{"retCode":10006,"retMsg":"Too many visits!"}"#);
         let reset = testing::NOW.as_millis() + 1_500;
-        answer.headers.insert("x-bapi-limit-reset-timestamp", reset.to_string().parse().unwrap());
+        answer.headers.push("x-bapi-limit-reset-timestamp", reset.to_string().as_bytes());
         let judgement = testing::decode_with(&Bybit, &btc(Kind::Ticker), &State::default(), answer).unwrap_err();
         assert_eq!(judgement.retry_after, Some(Duration::from_millis(1_500)));
     }

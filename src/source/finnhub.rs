@@ -506,7 +506,7 @@ mod tests {
         let judge =
             |answer: &Answer| testing::decode_with(&Finnhub, &apple(Kind::Ticker), &State::default(), answer.clone());
         assert_eq!(judge(&answer).unwrap_err().retry_after, Some(MINUTE));
-        answer.headers.insert("x-ratelimit-reset", (testing::NOW.as_secs() + 17).into());
+        answer.headers.push("x-ratelimit-reset", (testing::NOW.as_secs() + 17).to_string().as_bytes());
         assert_eq!(judge(&answer).unwrap_err().retry_after, Some(Duration::from_secs(17)));
         let echoed = testing::decode(
             &Finnhub,
@@ -521,8 +521,8 @@ mod tests {
     fn the_headers_tell_the_quota() {
         let mut answer = Answer::new(200, "{}");
         assert_eq!(Finnhub.quota_used(&answer), None);
-        answer.headers.insert("x-ratelimit-limit", 60.into());
-        answer.headers.insert("x-ratelimit-remaining", 41.into());
+        answer.headers.push("x-ratelimit-limit", b"60");
+        answer.headers.push("x-ratelimit-remaining", b"41");
         assert_eq!(Finnhub.quota_used(&answer), Some(QuotaReport { bucket: "", window: MINUTE, used: 19 }));
     }
 }

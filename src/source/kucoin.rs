@@ -594,9 +594,9 @@ mod tests {
         check(200, r#"{"code":"200000","data":{"symbol":"BTC-USDT"}}"#, (Verdict::Malformed, "shape"));
         check(200, r#"{"code":"200000","data":{"last":true}}"#, (Verdict::Malformed, "shape"));
         let mut answer = Answer::new(429, r#"{"code":"429000","msg":"Too Many Requests"}"#);
-        answer.headers.insert("gw-ratelimit-limit", "2000".parse().unwrap());
-        answer.headers.insert("gw-ratelimit-remaining", "15".parse().unwrap());
-        answer.headers.insert("gw-ratelimit-reset", "8500".parse().unwrap());
+        answer.headers.push("gw-ratelimit-limit", b"2000");
+        answer.headers.push("gw-ratelimit-remaining", b"15");
+        answer.headers.push("gw-ratelimit-reset", b"8500");
         assert_eq!(Kucoin.quota_used(&answer).unwrap().used, 1_985);
         let judgement = testing::decode_with(&Kucoin, &btc(Kind::Ticker), &State::default(), answer).unwrap_err();
         assert_eq!(judgement.retry_after, Some(Duration::from_millis(8_500)));

@@ -111,7 +111,7 @@ impl Source for YahooFinance {
 
 /// The cookie that the seed host sets, whatever its status.
 fn read_cookie(answer: &Answer) -> Result<String, Judgement> {
-    let set = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let set = answer.headers.all("set-cookie").filter_map(|value| std::str::from_utf8(value).ok());
     let pairs: Vec<&str> =
         set.filter_map(|cookie| cookie.split(';').next()).map(str::trim).filter(|pair| pair.contains('=')).collect();
     if !pairs.is_empty() {
@@ -590,8 +590,8 @@ mod tests {
     fn several_symbols_take_cookie_and_crumb() {
         let mut state = State::default();
         let mut seed = Answer::new(404, "");
-        seed.headers.append("set-cookie", "A3=d=x&S=y; Path=/; Secure".parse().unwrap());
-        seed.headers.append("set-cookie", "A1=z".parse().unwrap());
+        seed.headers.push("set-cookie", b"A3=d=x&S=y; Path=/; Secure");
+        seed.headers.push("set-cookie", b"A1=z");
         YahooFinance.prerequisite_decode(COOKIE, &seed, &mut state).unwrap();
         YahooFinance.prerequisite_decode(CRUMB, &Answer::new(200, "AbC/1.dEfGh\n"), &mut state).unwrap();
         let query = Query::new(Kind::Ticker).symbol("AAPL").symbol("BRK.B");

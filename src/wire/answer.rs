@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::HeaderMap;
 
 use crate::time::UnixNanos;
+use crate::wire::Headers;
 
 /// A whole answer of a provider, body decompressed.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// Headers, as received.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The body after decompression.
     pub body: Bytes,
     /// When the last byte of the body had been read.
@@ -23,12 +23,12 @@ pub struct Answer {
 impl Answer {
     /// An answer with this status and body and no headers.
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
-        Answer { status, headers: HeaderMap::new(), body: body.into(), ts_recv: UnixNanos::EPOCH }
+        Answer { status, headers: Headers::default(), body: body.into(), ts_recv: UnixNanos::EPOCH }
     }
 
     /// A header's text; `None` when it is absent or no text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+        self.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
     }
 
     /// Whether the status is 2xx.
@@ -72,7 +72,7 @@ mod tests {
         let check = |text: &'static str, expected| {
             let mut answer = Answer::new(429, "");
             answer.ts_recv = UnixNanos::from_secs(784_111_777).unwrap();
-            answer.headers.insert("retry-after", text.parse().unwrap());
+            answer.headers.push("retry-after", text.as_bytes());
             assert_eq!(answer.retry_after(), expected, "{text}");
         };
         check("30", Some(Duration::from_secs(30)));

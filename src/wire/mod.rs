@@ -3,10 +3,12 @@
 
 pub mod answer;
 pub mod fields;
+pub mod headers;
 pub mod json;
 pub mod request;
 pub mod sign;
 pub mod times;
 
 pub use answer::Answer;
+pub use headers::Headers;
 pub use request::{Method, Request};

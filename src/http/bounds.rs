@@ -1,0 +1,197 @@
+//! What an exchange is measured against, alike for HTTP/1.1 and HTTP/2: the limits of its phases and of its body, and
+//! the words for what exceeds them.
+
+use std::fmt;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::http::alarm::Alarm;
+use crate::http::failure::{self, Failure, Phase};
+use crate::http::limits::Limits;
+use crate::time::{Deadline, Mono, UnixNanos};
+use crate::wire::Headers;
+
+/// A whole answer, its body as it came.
+pub(super) struct Raw {
+    pub(super) status: u16,
+    pub(super) headers: Headers,
+    pub(super) body: Vec<u8>,
+    pub(super) ts_recv: UnixNanos,
+}
+
+/// Why there is no whole answer, and what the request's fate was.
+pub(super) struct Fault {
+    pub(super) failure: Failure,
+    /// The connection was dead before the request was written, or died without a byte of an answer: on a reused
+    /// connection the sign that it had been closed while idle.
+    pub(super) stale: bool,
+}
+
+impl From<Failure> for Fault {
+    /// A failure of a connection that lived.
+    fn from(failure: Failure) -> Self {
+        Fault { failure, stale: false }
+    }
+}
+
+/// What a turn of reading ended with.
+pub(super) enum Turn {
+    /// The answer is whole, or will not be.
+    Over(Result<(), Fault>),
+    /// There is more to read, and others wait.
+    Rest,
+}
+
+/// What an exchange is measured against.
+pub(super) struct Bounds<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) deadline: Deadline,
+    pub(super) alarm: &'a Alarm,
+    pub(super) host: &'a str,
+    /// When the request was handed to the connection.
+    pub(super) sent: Mono,
+    pub(super) reused: bool,
+}
+
+impl Bounds<'_> {
+    /// Sets the alarm for the head.
+    pub(super) fn await_head(&self) {
+        self.alarm.reset((self.sent + self.limits.first_byte).min(self.deadline.at()));
+    }
+
+    /// Room for a body: a length is a claim, and no more than a mebibyte is allocated before bytes come.
+    ///
+    /// # Errors
+    /// When the length alone exceeds the cap.
+    pub(super) fn room(&self, length: Option<u64>) -> Result<Vec<u8>, Failure> {
+        if length.is_some_and(|bytes| bytes > self.limits.body_bytes_max as u64) {
+            return Err(self.too_large());
+        }
+        Ok(Vec::with_capacity(length.map_or(0, |bytes| (bytes as usize).min(CLAIM_BYTES_MAX))))
+    }
+
+    /// Grows a body for a chunk, after which `rest` bytes are due: once as much as was allocated on the length's word has
+    /// come, the length is believed, so that a big body is moved once and not at each doubling.
+    pub(super) fn make_room(&self, body: &mut Vec<u8>, chunk: usize, rest: Option<u64>) {
+        if body.capacity() - body.len() >= chunk || body.len() < CLAIM_BYTES_MAX / 2 {
+            return;
+        }
+        let rest = rest.map_or(0, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+        let most = self.limits.body_bytes_max.saturating_sub(body.len());
+        body.reserve_exact(chunk.saturating_add(rest).min(most).max(chunk));
+    }
+
+    /// A failure after the request was sent.
+    pub(super) fn after(&self, phase: Phase, reason: &'static str, what: impl fmt::Display) -> Failure {
+        Failure::after(phase, reason, format!("{}: {what}", self.host), self.reused)
+    }
+
+    /// The body exceeds its cap.
+    pub(super) fn too_large(&self) -> Failure {
+        let what = format!("expected a body of at most {} bytes", self.limits.body_bytes_max);
+        self.after(Phase::Body, failure::BODY_TOO_LARGE, what)
+    }
+
+    /// Why the alarm went off before the head.
+    pub(super) fn first_byte_over(&self) -> Failure {
+        let now = Mono::now();
+        if self.deadline.passed(now) {
+            return self.deadline_over();
+        }
+        if now < self.sent + self.limits.first_byte {
+            return self.closed();
+        }
+        let what = format!("no answer within {:?}", self.limits.first_byte);
+        self.after(Phase::FirstByte, failure::FIRST_BYTE_TIMEOUT, what)
+    }
+
+    fn deadline_over(&self) -> Failure {
+        self.after(Phase::Deadline, failure::DEADLINE, "the answer was not whole at the deadline")
+    }
+
+    /// An alarm before its time: the client is closing.
+    fn closed(&self) -> Failure {
+        self.after(Phase::Wait, failure::POOL_CLOSED, "the client was closed during the exchange")
+    }
+}
+
+/// The limits of a body's time, set up when it does not come at once.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// When the head was there; told only where the body had to be waited for.
+    pub(super) head_at: Option<Mono>,
+    body_at: Mono,
+    span_at: Mono,
+    span_bytes: usize,
+}
+
+impl Pace {
+    /// Holds the time limits of a body of which `received` bytes have come; ready with why it is given up.
+    pub(super) fn wait(&mut self, cx: &Context<'_>, bounds: &Bounds<'_>, received: usize) -> Poll<Failure> {
+        if self.head_at.is_none() {
+            let now = Mono::now();
+            self.head_at = Some(now);
+            self.body_at = now + bounds.limits.body;
+            self.start_span(now, received, bounds);
+        }
+        while bounds.alarm.poll(cx).is_ready() {
+            let now = Mono::now();
+            if bounds.deadline.passed(now) {
+                return Poll::Ready(bounds.deadline_over());
+            }
+            if now >= self.body_at {
+                let what = format!("the body was not whole within {:?}", bounds.limits.body);
+                return Poll::Ready(bounds.after(Phase::Body, failure::BODY_TIMEOUT, what));
+            }
+            if now < self.span_at {
+                return Poll::Ready(bounds.closed());
+            }
+            let came = (received - self.span_bytes) as u64;
+            let least = bounds.limits.throughput_bytes_min * bounds.limits.throughput_span.as_millis() as u64 / 1_000;
+            if came < least {
+                let span = bounds.limits.throughput_span;
+                let what = format!("expected at least {least} bytes of the body within {span:?}, found {came}");
+                return Poll::Ready(bounds.after(Phase::Body, failure::BODY_TOO_SLOW, what));
+            }
+            self.start_span(now, received, bounds);
+        }
+        Poll::Pending
+    }
+
+    /// How far a body that holds `received` bytes may grow in one turn: a peer faster than this core must not keep it from
+    /// the other exchanges.
+    pub(super) fn turn_end(received: usize) -> usize {
+        (received + BYTES_PER_TURN).max(BYTES_UNRESTED)
+    }
+
+    fn start_span(&mut self, now: Mono, bytes: usize, bounds: &Bounds<'_>) {
+        let judged = bounds.limits.throughput_bytes_min > 0;
+        self.span_at = now + if judged { bounds.limits.throughput_span } else { NEVER };
+        self.span_bytes = bytes;
+        bounds.alarm.reset(self.span_at.min(self.body_at).min(bounds.deadline.at()));
+    }
+}
+
+/// The reason for an error of a socket or of TLS.
+pub(super) fn reason_of_io(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::TimedOut => failure::RESET,
+        // No system call gives these: they are errors of TLS or of framing.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => failure::BAD_FRAMING,
+        _ => failure::CLOSED_EARLY,
+    }
+}
+
+/// The least rest there is: the core looks at its ring once. Sleeping and not merely yielding, so that sockets and timers
+/// of other exchanges are looked at before a big body goes on.
+pub(super) const REST: Duration = Duration::from_micros(1);
+/// What a body may bring before it rests at all: nearly all are whole by then.
+const BYTES_UNRESTED: usize = 128 << 10;
+/// About 60 microseconds, most of them the kernel's: several big bodies have a turn each between two looks at the ring.
+const BYTES_PER_TURN: usize = 16 << 10;
+const CLAIM_BYTES_MAX: usize = 1 << 20;
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
