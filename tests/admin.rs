@@ -193,6 +193,9 @@ fn strangers_are_refused_before_anything_else() {
 fn a_token_is_wanted_where_one_is_set() {
     let engine = Engine::start("token", &[("INGESTION_ADMIN__TOKEN", "0123456789abcdef")]);
     assert_eq!(engine.get("/livez").status, 200);
+    // A probe learns whether, and with the token why.
+    let probed = engine.get("/readyz");
+    assert!(matches!(probed.status, 200 | 503) && probed.body.contains("\"reasons\":[]"), "{probed:?}");
     assert_eq!(engine.get("/status").status, 401);
     assert_eq!(engine.ask("GET", "/status", &[("Authorization", "Bearer 0123456789abcdeX")], "").status, 401);
     assert_eq!(engine.ask("GET", "/status", &[("Authorization", "Bearer 0123456789abcdef")], "").status, 200);

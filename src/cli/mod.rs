@@ -9,6 +9,7 @@ mod decode;
 mod doctor;
 mod export;
 mod fetch;
+mod health;
 mod lines;
 mod load;
 mod log;
@@ -59,6 +60,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Ask a provider once and print the records, or the verdict.
     Fetch(fetch::Fetch),
+    /// Ask a running engine whether it lives, or delivers.
+    Health(health::AskHealth),
     /// Drive the whole request path against a server of your own, and measure it.
     Load(load::Load),
     /// Run the engine: the default without a command.
@@ -119,6 +122,7 @@ fn dispatch(command: &Command) -> Result<Done, Failure> {
         Command::Doctor(command) => command.run(),
         Command::Export(args) => Ok(told(export::run(args))),
         Command::Fetch(command) => command.run(),
+        Command::Health(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Schema(command) => command.run(),

@@ -69,7 +69,7 @@ impl Routes {
     }
 
     fn admit(&self, head: &Parts, link: &Link) -> Result<(), Box<Response<Content>>> {
-        let public = head.uri.path() == "/livez";
+        let public = matches!(head.uri.path(), "/livez" | "/readyz");
         let checked = self.guard.admit(head, link.local).and_then(|()| match public {
             true => Ok(()),
             false => self.guard.authorize(&head.headers),
@@ -136,7 +136,10 @@ impl Routes {
             }
             Page::Readyz => {
                 let health = &self.snapshot().health;
-                healthy(health.ready, health)
+                // A probe needs the status alone and has no token; the reasons name sources and files.
+                let stranger = self.guard.authorize(&head.headers).is_err();
+                let reasons = if stranger { Vec::new() } else { health.reasons.clone() };
+                healthy(health.ready, &Health { live: health.live, ready: health.ready, reasons })
             }
         }
     }
