@@ -15,6 +15,7 @@ mod load;
 mod log;
 mod run;
 mod schema;
+mod service;
 mod sim;
 mod sources;
 mod status;

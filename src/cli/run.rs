@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::service::Service;
 use crate::cli::summary::{self, Summary};
 use crate::cli::{Done, Failure, duration, log, warn_all};
-use crate::config::{Environment, Loader, LogFormat, Settings};
+use crate::config::{Environment, Loader, LogFormat, ServiceManager, Settings};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Placement;
@@ -48,6 +49,7 @@ impl Run {
         let (settings, environment, sim) = self.prepare(&environment)?;
         let live = std::io::stderr().is_terminal() && settings.log.format == LogFormat::Text;
         let _log = log::start(&settings.log, live)?;
+        let mut service = Service::new(ServiceManager::read(&environment, std::process::id()));
         let summary_file = self.summary.as_ref().map(|path| summary::create(path)).transpose()?;
         let targets = settings.targets.clone();
         let started = Mono::now();
@@ -55,10 +57,10 @@ impl Run {
         if let Some(sim) = &sim {
             tracing::info!(address = %sim.address(), "the embedded simulator answers for all providers");
         }
-        let why = self.watch(&engine, &signals, live, started);
+        let why = self.watch(&engine, &signals, &mut service, live, started);
         tracing::info!(why, "stopping");
         let elapsed = Mono::now().since(started);
-        let finish = engine.shutdown(self.grace).wait()?;
+        let finish = service.stopping(|| engine.shutdown(self.grace).wait())?;
         if let Some(sim) = sim {
             sim.stop()?;
         }
@@ -106,19 +108,23 @@ impl Run {
         &self,
         engine: &Engine,
         signals: &mpsc::Receiver<&'static str>,
+        service: &mut Service,
         live: bool,
         started: Mono,
     ) -> &'static str {
         let status = super::status::StatusLine::new(live);
         loop {
-            let left = self.run_for.map(|run_for| run_for.saturating_sub(Mono::now().since(started)));
+            let (snapshot, now) = (engine.metrics(), Mono::now());
+            service.tick(&snapshot, now);
+            status.show(&snapshot);
+            let left = self.run_for.map(|run_for| run_for.saturating_sub(now.since(started)));
             if left.is_some_and(|left| left.is_zero()) {
                 return "time is up";
             }
-            let step = left.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
+            let step = left.unwrap_or(STATUS_EVERY).min(STATUS_EVERY).min(service.step());
             match signals.recv_timeout(step) {
                 Ok(signal) => return signal,
-                Err(mpsc::RecvTimeoutError::Timeout) => status.show(&engine.metrics()),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => std::thread::sleep(step),
             }
         }

@@ -13,6 +13,7 @@ mod layers;
 mod problem;
 mod read;
 mod secret;
+mod service;
 mod settings;
 mod watch;
 
@@ -27,6 +28,7 @@ pub use form::{Form, Proxy, parse_bytes, parse_duration};
 pub use layers::Loader;
 pub use problem::{Problem, Problems, did_you_mean, nearest};
 pub use secret::{Credentials, Secret};
+pub use service::ServiceManager;
 pub use settings::{
     Audit, AuditLevel, Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry,
     Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
