@@ -46,7 +46,8 @@ fn write_summary(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
     let mut all = 0.0;
     for source in sources {
         let polls = &source.polls;
-        let rate: f64 = polls.iter().map(CheckedPoll::requests_per_minute).sum();
+        // The sum of no numbers would be minus zero.
+        let rate = polls.iter().map(CheckedPoll::requests_per_minute).fold(0.0, |sum, rate| sum + rate);
         all += rate;
         writeln!(
             out,
