@@ -2,6 +2,7 @@
 //! systemd, a Docker daemon or a cluster. A tool that is missing skips its part and says so; `.ci/run` installs them.
 
 mod docker;
+mod host;
 mod kubernetes;
 mod systemd;
 
