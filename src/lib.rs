@@ -217,9 +217,10 @@ pub use crate::source::{Instrument, Instruments, State};
 
 // Settings.
 pub use crate::config::{
-    Admin, Alerts, Audit, AuditLevel, Breaker, Buffer, Cluster, Cores, CpuChoice, CpuList, Credentials, Environment,
-    Http, HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics, PollSettings, Problem, Problems, Proxy, Retry,
-    Secret, Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
+    Admin, Alerts, Audit, AuditLevel, Breaker, Buffer, Cluster, Compression, Cores, CpuChoice, CpuList, Credentials,
+    Environment, Http, HttpTarget, HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics, PollSettings,
+    Problem, Problems, Proxy, Retry, Secret, Settings, SinkHeader, SinkHeaderText, SinkSettings, SinkTarget,
+    SourceSettings, Targets,
 };
 
 // Records and questions.

@@ -16,6 +16,7 @@ use tidegate::collector::{
 };
 use tidegate::handoff::{BufferSpec, Drain, Tally, buffer};
 use tidegate::runtime;
+use tidegate::sink::SinkHost;
 use tidegate::{
     Behavior, CollectorStatus, Data, Engine, EngineBuilder, Environment, Fault, FaultRule, Finish, Loader, Placement,
     Profile, Quote, Record, RecordCounts, Sim, SimQuota, SimSettings, Snapshot, SourceId, SourceSnapshot, UnixNanos,
@@ -299,6 +300,7 @@ fn collect(name: &str, loss: Option<Loss>) -> Result<(), String> {
         dedupe: DedupeSettings::default(),
         sinks: Vec::new(),
         delivery: DeliverySettings::default(),
+        host: SinkHost::default(),
     };
     let source = tidegate::source::find("binance").unwrap().spec().id;
     let spec = BufferSpec {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::collector::journal::{JournalReader, Reading};
-use crate::sink::{Parquet, Refusal, Sink, SinkBatch};
+use crate::sink::{Parquet, Sink, SinkBatch};
 
 /// Converts the journal.
 #[derive(Args, Clone, Debug)]
@@ -48,13 +48,13 @@ pub fn run(args: &ExportArgs) -> u8 {
                 return 1;
             }
         };
-        if let Err(Refusal::Dead(why) | Refusal::Retry(why, _)) = done {
-            eprintln!("error: {why}");
+        if let Err(refusal) = done {
+            eprintln!("error: {}", refusal.into_why());
             return 1;
         }
     }
-    if let Err(Refusal::Dead(why) | Refusal::Retry(why, _)) = sink.settle(true) {
-        eprintln!("error: {why}");
+    if let Err(refusal) = sink.settle(true) {
+        eprintln!("error: {}", refusal.into_why());
         return 1;
     }
     if let Some(why) = reader.damage() {

@@ -6,10 +6,13 @@
 
 mod audit;
 mod buffer;
+mod dead;
 mod dedupe;
 mod delivery;
+mod driver;
 pub mod journal;
 mod lock;
+mod offset;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,8 @@ mod tests;
 pub use audit::{ACTIONS_DIR, AuditLog, AuditSettings, AuditSummary};
 pub use buffer::BufferCounters;
 pub use dedupe::{Dedupe, DedupeSettings};
-pub use delivery::{DeliverySettings, Offset, OffsetFile};
+pub use delivery::DeliverySettings;
 pub use journal::{Journal, JournalReader, JournalSettings, Reading, Recovery};
 pub use lock::DataLock;
+pub use offset::{Offset, OffsetFile};
 pub use run::{BatchSettings, Collector, CollectorSettings, Counters, Inlet, Summary, Woken, run};

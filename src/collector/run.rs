@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{CollectorStatus, JournalStatus};
 use crate::model::Record;
 use crate::runtime::sleep;
+use crate::sink::SinkHost;
 use crate::time::{Deadline, Mono, UnixNanos};
 
 /// Where records come from: the draining side of the normalization buffer.
@@ -90,6 +91,8 @@ pub struct CollectorSettings {
     pub sinks: Vec<SinkSettings>,
     /// How sinks are driven.
     pub delivery: DeliverySettings,
+    /// What sinks need of the host.
+    pub host: SinkHost,
 }
 
 /// What a collector did.
@@ -169,7 +172,8 @@ impl Collector {
         if let Some(journal) = &mut journal {
             super::delivery::seed(journal, &mut dedupe);
         }
-        let delivery = Delivery::start(&settings.data_dir, &settings.sinks, settings.delivery, journal.as_mut())?;
+        let delivery =
+            Delivery::start(&settings.data_dir, &settings.sinks, settings.delivery, &settings.host, journal.as_mut())?;
         let collector = Collector {
             batch: settings.batch,
             journal,

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use super::journal::{Fault, FaultHook, Operation, verify};
 use super::*;
-use crate::config::{SinkSettings, SinkTarget};
+use crate::config::{Compression, HttpTarget, SinkSettings, SinkTarget};
 use crate::metrics::CollectorStatus;
 use crate::model::{Data, Record, SourceId, Symbol, Trade};
 use crate::runtime::{Placement, launch, sleep, spawn, timeout};
+use crate::sink::SinkHost;
+use crate::sink::testing::{FINE, Reply, serve};
 use crate::time::{Deadline, Mono, UnixNanos};
 
 struct Folder(PathBuf);
@@ -99,6 +101,7 @@ struct CountsInner {
     put_down: Cell<usize>,
     delivered_at: Cell<Mono>,
     failures: RefCell<Vec<bool>>,
+    last: RefCell<CollectorStatus>,
 }
 
 impl Counters for Counts {
@@ -116,6 +119,7 @@ impl Counters for Counts {
     }
 
     fn status(&self, status: &CollectorStatus) {
+        *self.0.last.borrow_mut() = status.clone();
         let is_failing = status.journal.as_ref().is_some_and(|journal| journal.failing.is_some());
         let mut failures = self.0.failures.borrow_mut();
         if failures.last() != Some(&is_failing) {
@@ -156,6 +160,7 @@ fn settings(dir: &Path, sinks: &[(&str, SinkTarget)]) -> CollectorSettings {
             .map(|(name, target)| SinkSettings { key: String::new(), name: (*name).to_owned(), target: target.clone() })
             .collect(),
         delivery: DeliverySettings { retry_base: Duration::from_millis(1), ..DeliverySettings::default() },
+        host: SinkHost::default(),
     }
 }
 
@@ -171,6 +176,15 @@ async fn run_over(settings: CollectorSettings, hook: Option<FaultHook>, records:
     let summary = collector.run(queue.clone(), counts.clone(), async { soon() }).await;
     assert!(queue.0.records.borrow().is_empty());
     (summary, counts)
+}
+
+/// Waits until the collector has told a status of sinks that fits.
+async fn until_status(counts: &Counts, fits: impl Fn(&CollectorStatus) -> bool) {
+    let deadline = soon();
+    while counts.0.last.borrow().sinks.is_empty() || !fits(&counts.0.last.borrow()) {
+        assert!(!deadline.passed(Mono::now()), "{:?}", counts.0.last.borrow());
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The ids in lines of a journal or a sink, and a check that they number themselves from `first` on.
@@ -350,4 +364,156 @@ fn without_a_journal_only_null_sinks_may_be() {
         let (summary, _) = run_over(bare(&[("null", SinkTarget::Null)]), None, (0..10).map(trade).collect()).await;
         assert_eq!((summary.delivered, summary.status.journal), (10, None));
     });
+}
+
+fn http(address: std::net::SocketAddr) -> SinkTarget {
+    SinkTarget::Http(Box::new(HttpTarget {
+        url: format!("http://{address}/in"),
+        headers: Vec::new(),
+        batch_records: 50,
+        batch_bytes: 1 << 20,
+        batch_age: Duration::from_millis(20),
+        timeout: Duration::from_secs(20),
+        compression: Compression::None,
+    }))
+}
+
+/// An endpoint that answers by `reply`, told how many requests came before, and the lines it has answered 200 for.
+fn endpoint(
+    mut reply: impl FnMut(usize) -> Reply + Send + 'static,
+) -> (std::net::SocketAddr, std::sync::mpsc::Receiver<String>) {
+    let (tell, came) = std::sync::mpsc::channel();
+    let mut count = 0;
+    let address = serve(move |posted| {
+        let said = reply(count);
+        count += 1;
+        if matches!(said, Reply::Status(200, ..)) {
+            let _ = tell.send(posted.text());
+        }
+        said
+    });
+    (address, came)
+}
+
+#[test]
+fn an_endpoint_that_fails_is_tried_until_it_has_everything() {
+    let folder = Folder::new("http-fails");
+    let dir = folder.0.clone();
+    let (address, came) = endpoint(|count| match count {
+        0 | 3 => Reply::Status(500, "", "no"),
+        1 => Reply::Reset,
+        5 => Reply::Status(429, "retry-after: 0\r\n", ""),
+        _ => FINE,
+    });
+    on_core(move || async move {
+        let sinks = [("db", http(address)), ("file", SinkTarget::File { path: dir.join("out.ndjson") })];
+        let (queue, counts) = (Queue::default(), Counts::default());
+        queue.push((0..500).map(trade));
+        let (collector, _) = Collector::open(settings(&dir, &sinks)).unwrap();
+        let run = spawn(collector.run(queue.clone(), counts.clone(), std::future::pending()));
+        until_status(&counts, |status| status.sinks.iter().all(|sink| sink.committed_seq == 500)).await;
+        queue.close();
+        let summary = timeout(Duration::from_secs(20), run.join()).await.flatten().unwrap();
+        assert_eq!(summary.delivered, 500);
+        for sink in &summary.status.sinks {
+            assert_eq!((sink.committed_seq, sink.delivered, sink.lag_records, sink.dead), (500, 500, 0, 0), "{sink:?}");
+            assert_eq!((&sink.failing, sink.lag_ms), (&None, 0));
+        }
+        assert!(!dir.join("dead").exists());
+    });
+    let text: String = came.try_iter().collect();
+    assert_eq!(ids(&text, 1), (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_endpoint_that_is_down_for_a_whole_run_gets_everything_in_the_next() {
+    let folder = Folder::new("http-down");
+    let dir = folder.0.clone();
+    let is_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = is_up.clone();
+    let (address, came) =
+        endpoint(
+            move |_| {
+                if switch.load(std::sync::atomic::Ordering::Relaxed) { FINE } else { Reply::Status(503, "", "down") }
+            },
+        );
+    on_core(move || async move {
+        let sinks = [("db", http(address)), ("file", SinkTarget::File { path: dir.join("out.ndjson") })];
+        let (queue, counts) = (Queue::default(), Counts::default());
+        queue.push((0..300).map(trade));
+        let (collector, _) = Collector::open(settings(&dir, &sinks)).unwrap();
+        let run = spawn(collector.run(queue.clone(), counts.clone(), std::future::pending()));
+        until_status(&counts, |status| {
+            let db = &status.sinks[0];
+            db.lag_records == 300 && db.lag_bytes > 0 && db.lag_ms > 0 && db.failing.is_some()
+        })
+        .await;
+        queue.close();
+        let summary = timeout(Duration::from_secs(20), run.join()).await.flatten().unwrap();
+        let [db, file] = &summary.status.sinks[..] else { panic!("{summary:?}") };
+        assert_eq!((db.committed_seq, file.committed_seq), (0, 300));
+        assert!(db.failing.as_ref().is_some_and(|why| why.contains("found 503: down")), "{db:?}");
+
+        is_up.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (summary, _) = run_over(settings(&dir, &sinks), None, (300..310).map(trade).collect()).await;
+        assert!(summary.status.sinks.iter().all(|sink| sink.committed_seq == 310), "{summary:?}");
+    });
+    let text: String = came.try_iter().collect();
+    assert_eq!(ids(&text, 1), (0..310).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_endpoint_that_hangs_holds_up_nobody() {
+    let folder = Folder::new("http-hangs");
+    let dir = folder.0.clone();
+    let (address, _came) = endpoint(|_| Reply::Hang);
+    on_core(move || async move {
+        let sinks = [("db", http(address)), ("file", SinkTarget::File { path: dir.join("out.ndjson") })];
+        let (queue, counts) = (Queue::default(), Counts::default());
+        queue.push((0..300).map(trade));
+        let (collector, _) = Collector::open(settings(&dir, &sinks)).unwrap();
+        let (tell, told) = futures_channel::oneshot::channel();
+        let run = spawn(collector.run(queue.clone(), counts.clone(), async { told.await.unwrap_or_else(|_| soon()) }));
+        until_status(&counts, |status| status.sinks[1].committed_seq == 300).await;
+        // The endpoint still hangs, for twenty seconds; the end does not wait for it.
+        let start = Mono::now();
+        tell.send(Deadline::after(start, Duration::from_millis(200))).unwrap();
+        let summary = timeout(Duration::from_secs(15), run.join()).await.flatten().unwrap();
+        assert_eq!((summary.status.sinks[0].committed_seq, summary.status.sinks[0].lag_records), (0, 300));
+        assert!(Mono::now().since(start) < Duration::from_secs(10));
+    });
+}
+
+#[test]
+fn what_an_endpoint_refuses_for_good_is_put_aside_and_the_rest_goes_on() {
+    let folder = Folder::new("http-dead");
+    let dir = folder.0.clone();
+    let (tell, came) = std::sync::mpsc::channel();
+    let address = serve(move |posted| {
+        let text = posted.text();
+        if text.contains("\"id\":\"17\"") || text.contains("\"id\":\"230\"") {
+            return Reply::Status(400, "", "Cannot parse \"price\"");
+        }
+        let _ = tell.send(text);
+        FINE
+    });
+    let run_dir = dir.clone();
+    on_core(move || async move {
+        let sinks = [("db", http(address))];
+        let (summary, _) = run_over(settings(&run_dir, &sinks), None, (0..300).map(trade).collect()).await;
+        let db = &summary.status.sinks[0];
+        assert_eq!((db.committed_seq, db.delivered, db.dead, db.lag_records), (300, 298, 2, 0));
+    });
+    let taken: String = came.try_iter().collect();
+    assert_eq!(taken.lines().count(), 298);
+    let mut dead = Vec::new();
+    for entry in std::fs::read_dir(dir.join("dead")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        dead.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
+    }
+    dead.sort_by_key(|letter| letter["seq"].as_u64());
+    let seqs: Vec<u64> = dead.iter().filter_map(|letter| letter["seq"].as_u64()).collect();
+    assert_eq!(seqs, [18, 231]);
+    assert_eq!((&dead[0]["sink"], &dead[0]["record"]["data"]["id"]), (&"db".into(), &"17".into()));
+    assert_eq!(dead[0]["reason"], "expected a status of 2xx, found 400: Cannot parse \"price\"");
 }

@@ -120,6 +120,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("journal.retention_bytes", Form::Bytes(MIB, 1_024 * TIB), "20GiB", "Size of the journal at most."),
     setting("journal.retention_age", Form::Duration(MINUTE, 3_650 * DAY), "30d", "Age of a segment at most."),
     setting(
+        "journal.delete_unread",
+        Form::Flag,
+        "false",
+        "Lets retention delete what a sink has not taken: a dead sink then costs records, not disk.",
+    ),
+    setting(
         "audit.level",
         Form::Word(AUDIT_LEVELS),
         "requests",
@@ -254,6 +260,19 @@ pub const SINK_SETTINGS: &[(&str, &[Setting])] = &[
     ("stdout", &[SINK_TYPE, SINK_NAME]),
     ("file", &[SINK_TYPE, SINK_NAME, setting("path", Form::Path, "", "File that lines are appended to.")]),
     ("parquet", &[SINK_TYPE, SINK_NAME, setting("dir", Form::Path, "", "Folder of the partitions.")]),
+    (
+        "http",
+        &[
+            SINK_TYPE,
+            SINK_NAME,
+            setting("url", Form::Target, "", "Address that lines are POSTed to, with path and query."),
+            setting("batch_records", Form::Count(1, 1_000_000), "10000", "Records of one request at most."),
+            setting("batch_bytes", Form::Bytes(KIB, GIB), "4MiB", "Size of one request at most, before compression."),
+            setting("batch_age", Form::Duration(0, HOUR), "1s", "How long a request waits for more records."),
+            setting("timeout", Form::Duration(1, HOUR), "30s", "Time for one request and its answer."),
+            setting("compression", Form::Word(&["none", "gzip", "zstd"]), "none", "How the lines are packed."),
+        ],
+    ),
     ("null", &[SINK_TYPE, SINK_NAME]),
 ];
 

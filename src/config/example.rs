@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::config::defaults::{ALIASES, PREFIX, SETTINGS, SOURCE_SETTINGS, Setting, variable};
+use crate::config::defaults::{ALIASES, PREFIX, SETTINGS, SINK_SETTINGS, SOURCE_SETTINGS, Setting, variable};
 
 /// A variable of a source, for the list.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,17 @@ pub fn env_example(secrets: &[SecretNote<'_>]) -> String {
     }
     let _ = writeln!(out, "# The same for another of the provider's addresses, by its name. (address, http or https)");
     let _ = writeln!(out, "# {PREFIX}SOURCES__<ID>__BASE_URLS__<NAME>=");
+    out.push_str(SINKS_HEAD);
+    for (name, settings) in SINK_SETTINGS {
+        let _ = writeln!(out, "# type = \"{name}\"");
+        for setting in settings.iter().filter(|setting| setting.key != "type") {
+            let default = if setting.default.is_empty() { "" } else { &format!(", default {}", setting.default) };
+            let _ = writeln!(out, "#   {}: {} ({}{default})", setting.key, setting.about, setting.form.unit());
+        }
+        if *name == "http" {
+            let _ = writeln!(out, "#   headers: Headers of every request. (table of texts)");
+        }
+    }
     out.push_str(ALIASES_HEAD);
     for alias in ALIASES {
         let unit = match alias.unit {
@@ -77,6 +88,11 @@ const SETTINGS_HEAD: &str = "
 
 const SOURCES_HEAD: &str = "
 # [sources.<id>]: for each source, with its id in upper case: INGESTION_SOURCES__BINANCE__TIER
+";
+
+const SINKS_HEAD: &str = "
+# [[sinks]]: in a file alone. A header of an http sink takes its secret from a variable of any name by ending in
+# env:NAME, as in { Authorization = \"Bearer env:CLICKHOUSE_TOKEN\" }; NAME_FILE and a systemd credential do as well.
 ";
 
 const ALIASES_HEAD: &str = "

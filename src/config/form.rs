@@ -37,6 +37,8 @@ pub enum Form {
     Ratio,
     /// A token; never shown.
     Secret,
+    /// The same as [`Form::Url`], perhaps with a query; spaces and the like are percent-encoded.
+    Target,
     /// Any text.
     Text,
     /// `http://` or `https://`, a host, perhaps a port and a path.
@@ -70,7 +72,7 @@ pub enum Parsed {
     Ratio(f64),
     /// Of [`Form::Secret`] and [`Form::Webhook`].
     Secret(Secret),
-    /// Of [`Form::Instance`], [`Form::Text`], [`Form::Url`] and [`Form::Word`].
+    /// Of [`Form::Instance`], [`Form::Target`], [`Form::Text`], [`Form::Url`] and [`Form::Word`].
     Text(String),
 }
 
@@ -170,6 +172,7 @@ impl Form {
                 Ok(Parsed::Secret(Secret::new(text)))
             }
             Form::Secret => Err(wrong()),
+            Form::Target => parse_target(text).map(Parsed::Text).ok_or_else(wrong),
             Form::Text => Ok(Parsed::Text(text.to_owned())),
             Form::Url if is_url(text) => Ok(Parsed::Text(text.trim_end_matches('/').to_owned())),
             Form::Url => Err(wrong()),
@@ -202,6 +205,9 @@ impl Form {
             Form::Proxy => "expected a proxy such as http://user:password@host:3128".to_owned(),
             Form::Ratio => "expected a number from 0 to 1".to_owned(),
             Form::Secret => format!("expected a token of {TOKEN_LEN_MIN} visible characters or more"),
+            Form::Target => "expected an address such as https://host:8443/path?query=x, without user and fragment; \
+                             keys belong into headers"
+                .to_owned(),
             Form::Text => "expected a text".to_owned(),
             Form::Url => "expected an address such as https://host or http://host:8080/path, without user, query and \
                           fragment"
@@ -226,6 +232,7 @@ impl Form {
             Form::Proxy => "address of an HTTP proxy".to_owned(),
             Form::Ratio => "share, 0 to 1".to_owned(),
             Form::Secret => "token".to_owned(),
+            Form::Target => "address, http or https, with path and query".to_owned(),
             Form::Text => "text".to_owned(),
             Form::Url | Form::Webhook => "address, http or https".to_owned(),
             Form::Word(words) => words.join(", "),
@@ -237,7 +244,13 @@ impl Form {
         match &value.kind {
             _ if matches!(self, Form::Proxy | Form::Secret | Form::Webhook) => "another form".to_owned(),
             // A wrong address may carry a password before its host.
-            ValueKind::String(text) if matches!(self, Form::Url) && text.contains('@') => "one with a user".to_owned(),
+            ValueKind::String(text) if matches!(self, Form::Target | Form::Url) && text.contains('@') => {
+                "one with a user".to_owned()
+            }
+            // A query may carry a key.
+            ValueKind::String(text) if matches!(self, Form::Target) => {
+                format!("{:?}", text.split('?').next().unwrap_or_default())
+            }
             kind => show_kind(kind),
         }
     }
@@ -352,12 +365,56 @@ fn is_url(text: &str) -> bool {
     plain && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
+/// Reads an address with a path and a query: what may not stand in a query as it is, is percent-encoded.
+fn parse_target(text: &str) -> Option<String> {
+    let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
+    if !is_url(base) || text.contains('#') {
+        return None;
+    }
+    Some(match query {
+        None => base.to_owned(),
+        Some(query) => format!("{base}?{}", percent_encoding::utf8_percent_encode(query, QUERY)),
+    })
+}
+
+/// What RFC 3986, section 3.4, does not allow in a query. The percent sign stays: it may be an encoding already.
+const QUERY: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
 /// A shorter token could be guessed over a network in time.
 const TOKEN_LEN_MIN: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_of_sinks() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = Form::Target.parse_text(text).ok();
+            assert_eq!(found, expected.map(|text| Parsed::Text(text.to_owned())), "{text:?}");
+        };
+        check("https://h:8443/a/b", Some("https://h:8443/a/b"));
+        check("http://h", Some("http://h"));
+        check("http://h/?query=INSERT INTO t FORMAT X", Some("http://h/?query=INSERT%20INTO%20t%20FORMAT%20X"));
+        check("http://h?q=a%20b", Some("http://h?q=a%20b"));
+        for bad in ["h/x", "http://u:p@h/", "http://h/a b", "http://h/#x", "http://h/?a#b", ""] {
+            check(bad, None);
+        }
+        let shown = Form::Target.show(&Value::new(None, "ftp://h/?password=hunter2"));
+        assert_eq!(shown, "\"ftp://h/\"");
+    }
 
     #[test]
     fn durations() {

@@ -421,9 +421,9 @@ mod tests {
             "[[sinks]]\ntype = \"fiel\"\n[[sinks]]\ntype = \"parquet\"\n[[sinks]]\n",
             &[],
             &[
-                "t.toml line 2: sinks[0].type: expected one of stdout, file, parquet, null, found \"fiel\"; did you mean file?",
+                "t.toml line 2: sinks[0].type: expected one of stdout, file, parquet, http, null, found \"fiel\"; did you mean file?",
                 "t.toml line 3: sinks[1].dir: expected a value, found nothing: a sink of type parquet needs it",
-                "t.toml line 5: sinks[2].type: expected one of stdout, file, parquet, null, found nothing",
+                "t.toml line 5: sinks[2].type: expected one of stdout, file, parquet, http, null, found nothing",
             ],
         );
         check_problems(

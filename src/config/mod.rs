@@ -15,6 +15,7 @@ mod read;
 mod secret;
 mod service;
 mod settings;
+mod sinks;
 mod watch;
 
 pub use cluster::Cluster;
@@ -24,6 +25,7 @@ pub use defaults::{
 };
 pub use environment::{Environment, Found};
 pub use example::{SecretNote, env_example};
+use form::show_kind;
 pub use form::{Form, Proxy, parse_bytes, parse_duration};
 pub use layers::Loader;
 pub use problem::{Problem, Problems, did_you_mean, nearest};
@@ -31,6 +33,7 @@ pub use secret::{Credentials, Secret};
 pub use service::ServiceManager;
 pub use settings::{
     Audit, AuditLevel, Breaker, Buffer, Cores, Http, HttpVersion, Journal, Loaded, Log, LogFormat, PollSettings, Retry,
-    Settings, SinkSettings, SinkTarget, SourceSettings, Targets,
+    Settings, SourceSettings, Targets,
 };
+pub use sinks::{Compression, HeaderText as SinkHeaderText, HttpTarget, SinkHeader, SinkSettings, SinkTarget};
 pub use watch::{Admin, Alerts, Metrics};

@@ -8,10 +8,11 @@ use std::time::Duration;
 use config::{Map, Value, ValueKind};
 
 use crate::config::cpus::CpuChoice;
-use crate::config::defaults::{POLL_SETTINGS, SETTINGS, SINK_SETTINGS, SOURCE_SETTINGS};
+use crate::config::defaults::{POLL_SETTINGS, SETTINGS, SOURCE_SETTINGS};
 use crate::config::form::{Form, Parsed, Proxy, show_kind};
-use crate::config::problem::{Problem, Problems, did_you_mean};
+use crate::config::problem::{Problem, Problems};
 use crate::config::read::{Scope, Values, place_of};
+use crate::config::sinks::{self, SinkSettings};
 use crate::config::watch::{Admin, Alerts, Metrics};
 use crate::config::{Cluster, Environment, Loader};
 use crate::error::Result;
@@ -140,6 +141,8 @@ pub struct Journal {
     pub retention_bytes: u64,
     /// Age of a segment at most.
     pub retention_age: Duration,
+    /// Whether retention deletes what a sink has not taken.
+    pub delete_unread: bool,
 }
 
 /// The audit log.
@@ -307,36 +310,6 @@ pub struct PollSettings {
     pub offset: Option<Duration>,
 }
 
-/// One sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkSettings {
-    /// Its key, for errors: `sinks[0]`.
-    pub key: String,
-    /// The name of its offset.
-    pub name: String,
-    /// Where records go.
-    pub target: SinkTarget,
-}
-
-/// The types of sinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkTarget {
-    /// Lines appended to a file.
-    File {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Nowhere.
-    Null,
-    /// Parquet files in partitions.
-    Parquet {
-        /// Their folder.
-        dir: PathBuf,
-    },
-    /// Lines on standard output.
-    Stdout,
-}
-
 /// What a loader found: settings, what to warn of, and what is wrong.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -442,6 +415,7 @@ impl Settings {
                 fsync_interval: values.duration("journal.fsync_interval"),
                 retention_bytes: values.count("journal.retention_bytes"),
                 retention_age: values.duration("journal.retention_age"),
+                delete_unread: values.flag("journal.delete_unread"),
             },
             audit: Audit {
                 level: match values.text("audit.level").as_deref() {
@@ -493,26 +467,9 @@ impl Settings {
             metrics: Metrics::read(&values),
             alerts: Alerts::read(&values),
             sources: sources(table.get("sources"), problems),
-            sinks: sinks(table.get("sinks"), problems),
+            sinks: sinks::sinks(table.get("sinks"), problems),
             places,
         }
-    }
-}
-
-impl SinkTarget {
-    /// The type's word in configuration.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            SinkTarget::File { .. } => "file",
-            SinkTarget::Null => "null",
-            SinkTarget::Parquet { .. } => "parquet",
-            SinkTarget::Stdout => "stdout",
-        }
-    }
-
-    /// Whether it reads the journal.
-    pub const fn needs_journal(&self) -> bool {
-        !matches!(self, SinkTarget::Null)
     }
 }
 
@@ -609,51 +566,8 @@ fn poll(key: String, value: &Value, problems: &mut Problems) -> Option<PollSetti
     })
 }
 
-fn sinks(value: Option<&Value>, problems: &mut Problems) -> Vec<SinkSettings> {
-    let items = items("sinks", value, problems);
-    items.into_iter().filter_map(|(key, value)| sink(key, value, problems)).collect()
-}
-
-fn sink(key: String, value: &Value, problems: &mut Problems) -> Option<SinkSettings> {
-    let table = as_table(&key, value, problems)?;
-    let types = || SINK_SETTINGS.iter().map(|(name, _)| *name);
-    let written = table.get("type");
-    let found = match written.map(|written| &written.kind) {
-        Some(ValueKind::String(text)) => SINK_SETTINGS.iter().find(|(name, _)| name == text),
-        _ => None,
-    };
-    let Some((name, settings)) = found else {
-        let shown = written.map_or("nothing".to_owned(), |written| show_kind(&written.kind));
-        let near = did_you_mean(shown.trim_matches('"'), types());
-        let all: Vec<&str> = types().collect();
-        problems.push(Problem::new(
-            format!("{key}.type"),
-            place_of(written.unwrap_or(value)),
-            format!("expected one of {}, found {shown}{near}", all.join(", ")),
-        ));
-        return None;
-    };
-    let prefix = format!("{key}.");
-    let values = Values::read(table, &Scope { prefix: &prefix, settings, others: &[] }, problems);
-    let needed =
-        settings.iter().filter(|setting| setting.default.is_empty() && !["type", "name"].contains(&setting.key));
-    let missing: Vec<&str> =
-        needed.filter(|setting| !table.contains_key(setting.key)).map(|setting| setting.key).collect();
-    for setting in &missing {
-        let message = format!("expected a value, found nothing: a sink of type {name} needs it");
-        problems.push(Problem::new(format!("{key}.{setting}"), place_of(value), message));
-    }
-    let target = match *name {
-        "file" => SinkTarget::File { path: values.path("path")? },
-        "parquet" => SinkTarget::Parquet { dir: values.path("dir")? },
-        "stdout" => SinkTarget::Stdout,
-        _ => SinkTarget::Null,
-    };
-    Some(SinkSettings { key, name: values.text("name").unwrap_or_else(|| (*name).to_owned()), target })
-}
-
 /// The elements of an array of tables, each with its key.
-fn items<'a>(key: &str, value: Option<&'a Value>, problems: &mut Problems) -> Vec<(String, &'a Value)> {
+pub(super) fn items<'a>(key: &str, value: Option<&'a Value>, problems: &mut Problems) -> Vec<(String, &'a Value)> {
     match value.map(|value| (&value.kind, value)) {
         None => Vec::new(),
         Some((ValueKind::Array(items), _)) => {
@@ -667,7 +581,7 @@ fn items<'a>(key: &str, value: Option<&'a Value>, problems: &mut Problems) -> Ve
     }
 }
 
-fn as_table<'a>(key: &str, value: &'a Value, problems: &mut Problems) -> Option<&'a Map<String, Value>> {
+pub(super) fn as_table<'a>(key: &str, value: &'a Value, problems: &mut Problems) -> Option<&'a Map<String, Value>> {
     match &value.kind {
         ValueKind::Table(table) => Some(table),
         other => {

@@ -96,13 +96,14 @@ impl CheckedPoll {
 /// # Errors
 /// All problems, those of loading included.
 pub fn check(loaded: Loaded, environment: &Environment, cpus: &Cpus) -> Result<Checked, Problems> {
-    let Loaded { settings, mut warnings, mut problems } = loaded;
+    let Loaded { mut settings, mut warnings, mut problems } = loaded;
     check_cores(&settings, cpus, &mut problems);
     let placement = Placement::choose(&settings.cores.shards, &settings.cores.sink, &cpus.allowed);
     check_limits(&settings, &mut problems);
     check_admin(&settings, &mut problems);
     check_alerts(&settings, &mut problems);
     check_sinks(&settings, &mut problems);
+    resolve_headers(&mut settings, environment, &mut problems);
     let mut sources = Vec::new();
     for source in &settings.sources {
         let place = |key: &str| settings.place(key).to_owned();
@@ -239,6 +240,22 @@ fn check_sinks(settings: &Settings, problems: &mut Problems) {
         if sink.name.is_empty() || !sink.name.chars().all(plain) {
             let message = format!("expected letters, digits, _ and -, found {:?}", sink.name);
             problems.push(Problem::new(format!("{}.name", sink.key), settings.place(&sink.key), message));
+        }
+    }
+}
+
+/// Puts the environment's secrets into the headers of http sinks.
+fn resolve_headers(settings: &mut Settings, environment: &Environment, problems: &mut Problems) {
+    for index in 0..settings.sinks.len() {
+        let sink = &mut settings.sinks[index];
+        let SinkTarget::Http(target) = &mut sink.target else { continue };
+        let Err(missing) = target.resolve(environment) else { continue };
+        let key = sink.key.clone();
+        for (header, message) in missing {
+            let header = format!("{key}.headers.{header}");
+            let place = Some(settings.place(&header)).filter(|place| !place.is_empty());
+            let place = place.unwrap_or_else(|| settings.place(&key)).to_owned();
+            problems.push(Problem::new(header, place, message));
         }
     }
 }

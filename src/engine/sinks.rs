@@ -4,6 +4,7 @@ use crate::collector::{
     AuditSettings, BatchSettings, CollectorSettings, DedupeSettings, DeliverySettings, JournalSettings,
 };
 use crate::engine::check::Checked;
+use crate::sink::SinkHost;
 use crate::time::UnixNanos;
 
 /// How the audit log is kept.
@@ -32,19 +33,20 @@ pub(super) fn collector_settings(checked: &Checked, run: &str, journal: bool) ->
     CollectorSettings {
         data_dir: settings.data_dir.clone(),
         run: run.to_owned(),
-        journal: (journal && kept.enabled).then(|| JournalSettings {
+        journal: (journal && kept.enabled).then_some(JournalSettings {
             segment_bytes: kept.segment_bytes,
             segment_age: kept.segment_age,
             fsync_interval: kept.fsync_interval,
             retention_bytes: kept.retention_bytes,
             retention_age: kept.retention_age,
-            ..JournalSettings::default()
+            delete_unread: kept.delete_unread,
         }),
         // A batch that waits for more than a small buffer holds would only hold its publishers up.
         batch: BatchSettings { linger_records: batch.linger_records.min(settings.buffer.capacity / 4).max(1), ..batch },
         dedupe: DedupeSettings::default(),
         sinks: if journal { settings.sinks.clone() } else { Vec::new() },
         delivery: DeliverySettings::default(),
+        host: SinkHost { ca_file: settings.tls_ca_file.clone() },
     }
 }
 

@@ -151,16 +151,16 @@ pub struct SinkStatus {
     pub missing: u64,
     /// Records in the journal that are not safe at the sink.
     pub lag_records: u64,
-    /// Bytes of the journal behind the sink's place.
+    /// Bytes of the journal behind what is safe at the sink.
     pub lag_bytes: u64,
-    /// Age of the last record delivered, while the sink lags, in milliseconds.
+    /// Age of the oldest record that is not safe at the sink, in milliseconds.
     pub lag_ms: u64,
     /// What the sink said, while it takes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
-    /// `ts_publish` of the last record delivered.
+    /// `ts_publish` of the oldest record given to the sink that is not safe there; the epoch when there is none.
     #[serde(skip)]
-    pub last_publish: UnixNanos,
+    pub pending_since: UnixNanos,
 }
 
 /// How the collector does.

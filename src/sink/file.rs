@@ -70,7 +70,7 @@ impl Sink for File {
         }
         if let Some(file) = &self.open {
             let synced = file.sync_data();
-            synced.map_err(|error| Refusal::Retry(format!("cannot sync {}: {error}", self.path.display()), None))?;
+            synced.map_err(|error| Refusal::Lost(format!("cannot sync {}: {error}", self.path.display())))?;
         }
         self.synced_at = Mono::now();
         self.needs_sync = false;

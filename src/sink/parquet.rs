@@ -92,12 +92,12 @@ impl Sink for Parquet {
         if !force && !self.is_full() && Mono::now().since(self.since) < AGE_MAX {
             return Ok(false);
         }
-        self.flush().inspect_err(|_| {
-            // Everything since the last success comes again.
-            self.held.clear();
-            (self.rows, self.bytes) = (0, 0);
-        })?;
+        self.flush()?;
         Ok(true)
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        (self.rows > 0).then(|| if self.is_full() { Duration::ZERO } else { (self.since + AGE_MAX).since(Mono::now()) })
     }
 }
 

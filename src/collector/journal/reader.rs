@@ -135,21 +135,24 @@ impl JournalReader {
         self.segment.as_ref().map(|(first, segment)| Place { segment: *first, position: segment.position() })
     }
 
-    /// Bytes in the journal behind the place.
+    /// Bytes in the journal in `dir` behind a place; all of them without one.
     ///
     /// # Errors
     /// The system's refusal.
-    pub fn bytes_behind(&self) -> io::Result<u64> {
-        let current = self.segment.as_ref().map_or(0, |(first, _)| *first);
-        let mut bytes = match &self.segment {
-            Some((_, segment)) => segment.len()?.saturating_sub(segment.position()),
-            None => 0,
+    pub fn bytes_behind(dir: &Path, place: Option<Place>) -> io::Result<u64> {
+        let place = place.unwrap_or_default();
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other?,
         };
-        for entry in std::fs::read_dir(&self.dir)? {
+        let mut bytes = 0;
+        for entry in entries {
             let entry = entry?;
-            if segment_first(&entry.file_name()).is_some_and(|first| first > current) {
-                bytes += entry.metadata().map_or(0, |meta| meta.len());
-            }
+            let Some(first) = segment_first(&entry.file_name()).filter(|first| *first >= place.segment) else {
+                continue;
+            };
+            let len = entry.metadata().map_or(0, |meta| meta.len());
+            bytes += if first == place.segment { len.saturating_sub(place.position) } else { len };
         }
         Ok(bytes)
     }
