@@ -195,14 +195,16 @@ pub(super) fn irq_affinity(tree: &Tree, host: &Host) -> Finding {
     if irqs.is_empty() {
         return check.unknown(expected);
     }
-    let affinity = |irq: &u32| -> Option<CpuList> {
-        let read = |name| tree.text(&format!("proc/irq/{irq}/{name}")).filter(|text| !text.is_empty());
-        read("effective_affinity_list").or_else(|| read("smp_affinity_list"))?.parse().ok()
+    // Where it may come, and where it comes of these. One that has been moved comes to the old place until it comes again.
+    let comes = |irq: u32, name: &str| -> bool {
+        let cpus = tree.text(&format!("proc/irq/{irq}/{name}")).and_then(|text| text.parse::<CpuList>().ok());
+        cpus.is_none_or(|cpus| cpus.iter().any(|cpu| shards.contains(cpu)))
     };
+    let known = |irq: u32| tree.has(&format!("proc/irq/{irq}/smp_affinity_list"));
     let bad: Vec<u32> = irqs
         .iter()
         .copied()
-        .filter(|irq| affinity(irq).is_some_and(|cpus| cpus.iter().any(|cpu| shards.contains(cpu))))
+        .filter(|irq| known(*irq) && comes(*irq, "smp_affinity_list") && comes(*irq, "effective_affinity_list"))
         .collect();
     let shown = |irqs: &[u32]| {
         let numbers = irqs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
@@ -451,6 +453,7 @@ mod tests {
             vec![
                 ("sys/class/net/lo/mtu", "65536"),
                 ("sys/class/net/eth0/device/msi_irqs/41", "msix"),
+                ("proc/irq/41/smp_affinity_list", "0-7"),
                 ("proc/irq/41/effective_affinity_list", first),
                 ("proc/interrupts", " 41: 5 6 PCI-MSI eth0-rx-0\n 52: 1 2 PCI-MSI eth0-tx-0\n 60: 0 0 PCI-MSI nvme0q1"),
                 ("proc/irq/52/smp_affinity_list", second),
@@ -460,6 +463,9 @@ mod tests {
         check(&of(irq_affinity, &card("3", "4-7"), NAMED), Status::Ok, &["IRQs 41, 52"]);
         check(&of(irq_affinity, &card("1", "4-7"), NAMED), Status::Failed, &["IRQ 41 on", "echo 2-7 > /proc/irq/41/"]);
         check(&of(irq_affinity, &card("3", "0-7"), NAMED), Status::Failed, &["IRQ 52 on"]);
+        // It has been moved, and has not come since.
+        let moved = [&card("1", "4-7")[..], &[("proc/irq/41/smp_affinity_list", "2-7")]].concat();
+        check(&of(irq_affinity, &moved, NAMED), Status::Ok, &[]);
         let all = "[cores]\nshards = \"0-7\"\nsink = 0";
         check(&of(irq_affinity, &card("3", "0-7"), all), Status::Ok, &["no other CPU is left"]);
         // A virtio card's interrupts are those of the PCI device below it.
