@@ -208,7 +208,7 @@ pages=/sys/kernel/mm/transparent_hugepage/enabled
 if [ -e "$root$pages" ]; then
   now=$(value_of "$root$pages")
   if [ "$now" = always ]; then now=madvise; fi
-  knob $pages "$now" "with always, small buffers grow to pages of 2 MiB"
+  knob $pages "$now" "with always, memory that few bytes are used of grows to pages of 2 MiB"
 fi
 
 # --- CPU frequency -----------------------------------------------------------------------------------------------------

@@ -106,7 +106,10 @@ pub(super) fn ring_flags(tree: &Tree, facts: &Facts) -> Finding {
 
 /// Transparent huge pages.
 pub(super) fn huge_pages(tree: &Tree) -> Finding {
-    let check = Check::advised("transparent_huge_pages", "with `always` small buffers grow to 2 MiB pages");
+    let check = Check::advised(
+        "transparent_huge_pages",
+        "with `always` memory that few bytes are used of grows to 2 MiB pages",
+    );
     let expected = "madvise or never";
     let path = "sys/kernel/mm/transparent_hugepage/enabled";
     let Some(text) = tree.text(path) else { return check.unknown(expected) };
