@@ -5,8 +5,9 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z. Covers the years 1677 to 2262.
@@ -49,8 +50,7 @@ impl UnixNanos {
 
     /// Reads the system's wall clock.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        UnixNanos(nanos(ClockId::Realtime))
     }
 
     /// Nanoseconds since the epoch.
@@ -106,7 +106,9 @@ impl Mono {
 
     /// Reads the monotonic clock.
     pub fn now() -> Self {
-        Mono(REFERENCE.elapsed().as_nanos() as u64)
+        // Before the clock is read, or the first moment would lie before it.
+        let reference = *REFERENCE;
+        Mono(nanos(ClockId::Monotonic).wrapping_sub(reference) as u64)
     }
 
     /// Nanoseconds since the process's reference point.
@@ -181,7 +183,13 @@ impl Deadline {
     }
 }
 
-static REFERENCE: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The standard library's clocks say the same in seconds and nanoseconds apart, at the price of another clock read.
+fn nanos(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
+    now.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec)
+}
+
+static REFERENCE: LazyLock<i64> = LazyLock::new(|| nanos(ClockId::Monotonic));
 
 #[cfg(test)]
 mod tests {

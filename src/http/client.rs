@@ -314,7 +314,8 @@ impl Inner {
                     timings.protocol = Protocol::Two;
                     let built = self.common.two(endpoint, request, validators)?;
                     let body_bytes = request.body.as_ref().map_or(0, |body| body.len() as u64);
-                    match place.exchange(built, body_bytes, &bounds, timings).await {
+                    // Boxed, as HTTP/1.1 would carry its room.
+                    match Box::pin(place.exchange(built, body_bytes, &bounds, timings)).await {
                         Ok(raw) => break raw,
                         Err(fault) => (fault, None),
                     }
@@ -344,7 +345,9 @@ impl Inner {
             let decoding = Box::pin(decoded(&raw.headers, body, limits.body_bytes_max, endpoint.host()));
             let wrong = |failure| Failure { reused: timings.reused, ..failure };
             body = decoding.await.map_err(wrong)?;
-            timings.body = Mono::now()
+            timings.ended = Mono::now();
+            timings.body = timings
+                .ended
                 .since(start + timings.pool + timings.dns + timings.connect + timings.tls + timings.first_byte);
         }
         Ok(Answer { status: raw.status, headers: raw.headers, body: Bytes::from(body), ts_recv: raw.ts_recv })

@@ -76,6 +76,7 @@ impl H1 {
         let head_at = exchange.pace.head_at.unwrap_or(end.mono);
         timings.first_byte = head_at.since(bounds.sent);
         timings.body = end.mono.since(head_at);
+        timings.ended = end.mono;
         timings.bytes_in = exchange.bytes_in;
         timings.bytes_out = exchange.bytes_out;
         over?;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::time::Mono;
+
 /// The limits of one exchange. Each holds by itself; the caller's deadline holds over all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -78,6 +80,8 @@ pub struct Timings {
     pub bytes_out: u64,
     /// Bytes read: with HTTP/2, which shares its connection, those of the answer's body alone.
     pub bytes_in: u64,
+    /// When it was over; the start of time for an exchange that failed.
+    pub ended: Mono,
     /// How many connections were replaced within the exchange: one that died idle, and those that a graceful GOAWAY closed
     /// before they took the request.
     pub replaced: u32,

@@ -58,6 +58,7 @@ pub(super) async fn receive(
     let head_at = reader.pace.head_at.unwrap_or(end.mono);
     timings.first_byte = head_at.since(bounds.sent);
     timings.body = end.mono.since(head_at);
+    timings.ended = end.mono;
     read?;
     if let Some(expected) = expected
         && expected != reader.body.len() as u64

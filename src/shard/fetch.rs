@@ -28,6 +28,8 @@ pub struct Fetched {
     pub next: Option<CompactString>,
     /// Bytes of the body after decompression.
     pub body_bytes: usize,
+    /// When it had been read.
+    pub at: Mono,
     /// How long the answered attempt waited at its socket for the first byte.
     pub first_byte: Duration,
 }
@@ -101,7 +103,9 @@ async fn ask(
             request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
         sent.settle(lane, judged.as_ref().err(), now);
         let judgement = match judged {
-            Ok(next) => return Ok(Fetched { records: batch.into_records(), next, body_bytes, first_byte }),
+            Ok(next) => {
+                return Ok(Fetched { records: batch.into_records(), next, body_bytes, at: now.mono, first_byte });
+            }
             Err(judgement) => judgement,
         };
         super::prerequisites::invalidate(lane, judgement.verdict);
@@ -192,7 +196,8 @@ pub(super) async fn exchange<'a>(lane: &'a Lane, request: &'a Request, deadline:
     let endpoint = &lane.endpoints[request.base];
     let answer = lane.client.exchange(endpoint, request, &lane.limits, deadline, &mut timings).await;
     drop(flight);
-    Sent { answer, permit, _slot: slot, trail, _grant: grant, at, done: Mono::now(), timings }
+    let done = if answer.is_ok() { timings.ended } else { Mono::now() };
+    Sent { answer, permit, _slot: slot, trail, _grant: grant, at, done, timings }
 }
 
 impl Sent<'_> {

@@ -158,7 +158,7 @@ async fn one_loop(run: Rc<Run>) {
         // Of a fetch that waited for its start, the deadline counts from the moment it may begin.
         let begun = if run.interval.is_some() { Mono::now() } else { intended };
         let fetched = fetch(lane, &run.query, Deadline::after(begun, lane.deadline), 1).await;
-        let done = Mono::now();
+        let done = fetched.as_ref().map_or_else(|_| Mono::now(), |fetched| fetched.at);
         let whole = done.since(intended);
         match fetched {
             Ok(mut fetched) => {

@@ -20,7 +20,8 @@ pub async fn ensure(lane: &Lane, query: &Query, deadline: Deadline) -> Result<()
     for prerequisite in lane.source.prerequisites() {
         // Another query may have fetched it while this one waited.
         if is_due(lane, prerequisite, query) {
-            fetch_one(lane, prerequisite, query, deadline).await?;
+            // Boxed, as it is rare and large: every fetch would carry its room.
+            Box::pin(fetch_one(lane, prerequisite, query, deadline)).await?;
         }
     }
     Ok(())

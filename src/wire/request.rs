@@ -105,13 +105,11 @@ impl Request {
 
     /// The same request with one more query parameter, its value percent-encoded.
     pub fn param(mut self, name: &str, value: impl fmt::Display) -> Self {
-        use std::fmt::Write;
         let separator = if self.target.contains('?') { '&' } else { '?' };
         self.target.push(separator);
         self.target.push_str(name);
         self.target.push('=');
-        // Writing to a String cannot fail.
-        let _ = write!(self.target, "{}", utf8_percent_encode(&value.to_string(), COMPONENT));
+        self.target.extend(utf8_percent_encode(&value.to_string(), COMPONENT));
         self
     }
 
