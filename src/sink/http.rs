@@ -317,12 +317,16 @@ async fn serve(
         let mut timings = Timings::default();
         let mut answer = client.exchange(&endpoint, &request, &limits, deadline, &mut timings).await;
         // A connection that the endpoint closed while it was idle is no refusal: records may come twice anyway.
-        if answer.as_ref().is_err_and(|failure| failure.reused) {
+        if answer.as_ref().is_err_and(was_closed_while_idle) {
             answer = client.exchange(&endpoint, &request, &limits, deadline, &mut timings).await;
         }
         let _ = job.reply.send(answer);
     }
     client.close().await;
+}
+
+fn was_closed_while_idle(failure: &Failure) -> bool {
+    failure.reused && matches!(failure.reason, "closed_early" | "reset")
 }
 
 fn pack(compression: Compression, lines: &[u8]) -> std::io::Result<Bytes> {
@@ -501,6 +505,21 @@ mod tests {
             deliver(&mut sink, seqs).unwrap();
             assert!(sink.settle(true).unwrap());
         }
+        assert_eq!(came.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn a_hang_on_a_connection_that_served_before_is_told_as_one() {
+        let (address, came) = scripted(vec![FINE, Reply::Hang]);
+        let mut sink = sink(&HttpTarget { timeout: Duration::from_millis(300), ..target(address) });
+        deliver(&mut sink, 1..=2).unwrap();
+        assert!(sink.settle(true).unwrap());
+        deliver(&mut sink, 3..=4).unwrap();
+        let refused = sink.settle(true);
+        assert!(
+            matches!(&refused, Err(Refusal::Retry(why, None)) if !why.contains("before the request")),
+            "{refused:?}"
+        );
         assert_eq!(came.try_iter().count(), 2);
     }
 
