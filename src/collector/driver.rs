@@ -37,6 +37,8 @@ struct Link {
     status: SinkStatus,
     /// The pause after the next refusal.
     pause: Duration,
+    /// Tries left once the end has come.
+    end_tries: u32,
     /// Where what is not safe begins in the journal; `None` = at its beginning.
     committed: Option<Place>,
     journal_dir: PathBuf,
@@ -48,7 +50,7 @@ struct Link {
 /// Whether to go on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The end came while the sink took nothing.
+    /// The end came while the sink took nothing, however often it was tried.
     End,
     GoOn,
 }
@@ -78,6 +80,7 @@ impl Driver {
             told_at: Mono::default(),
             status,
             pause: settings.retry_base,
+            end_tries: END_TRIES,
             committed: offset.map(|offset| offset.place),
             journal_dir: journal_dir.to_owned(),
             dead_dir: data_dir.join("dead"),
@@ -92,12 +95,13 @@ impl Driver {
             if self.catch_up() == Next::End {
                 break;
             }
-            let is_end = self.link.is_ending && self.reader.next_seq() > self.link.durable_seq;
+            // Asked before settling, which may take long enough for the end to come: then there is more to read.
+            let is_end = self.link.is_ending;
             if self.settle(is_end) == Next::End {
                 break;
             }
             self.link.report(is_end);
-            if self.link.is_ending {
+            if is_end {
                 // Whatever is behind now cannot be read.
                 return;
             }
@@ -257,6 +261,7 @@ impl Link {
 
     fn recovered(&mut self) {
         self.pause = self.settings.retry_base;
+        self.end_tries = END_TRIES;
         if self.status.failing.take().is_some() {
             tracing::info!(sink = %self.status.name, "the sink takes records again");
             self.tell();
@@ -273,7 +278,8 @@ impl Link {
         }
     }
 
-    /// Waits before the next try: as long as the target asked for, or twice as long as the last time.
+    /// Waits before the next try: as long as the target asked for, or twice as long as the last time; at the end a little,
+    /// and not for ever.
     fn back_off(&mut self, after: Option<Duration>) -> Next {
         let jittered = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
         self.pause = (self.pause * 2).min(self.settings.retry_cap);
@@ -286,7 +292,13 @@ impl Link {
             self.listen(left.min(REPORT_INTERVAL));
             self.report(false);
         }
-        Next::End
+        // One request that failed in passing shall not leave the rest to the next run.
+        if self.end_tries == 0 {
+            return Next::End;
+        }
+        self.end_tries -= 1;
+        std::thread::sleep(END_PAUSE);
+        Next::GoOn
     }
 
     fn report(&mut self, force: bool) {
@@ -337,6 +349,8 @@ fn first_publish(lines: &[u8]) -> Option<UnixNanos> {
 }
 
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+const END_TRIES: u32 = 3;
+const END_PAUSE: Duration = Duration::from_millis(50);
 /// How long a sink's thread sleeps when nothing is said.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// A target that asks for a longer pause is asked all the same.

@@ -426,6 +426,22 @@ fn an_endpoint_that_fails_is_tried_until_it_has_everything() {
 }
 
 #[test]
+fn what_fails_in_passing_at_the_end_leaves_nothing_to_the_next_run() {
+    let folder = Folder::new("http-end");
+    let dir = folder.0.clone();
+    let (address, came) = endpoint(|count| if matches!(count, 1 | 3) { Reply::Status(500, "", "no") } else { FINE });
+    on_core(move || async move {
+        // The inlet is closed before the first request goes.
+        let (summary, _) =
+            run_over(settings(&dir, &[("db", http(address))]), None, (0..300).map(trade).collect()).await;
+        let db = &summary.status.sinks[0];
+        assert_eq!((db.committed_seq, db.delivered, db.lag_records), (300, 300, 0), "{db:?}");
+    });
+    let text: String = came.try_iter().collect();
+    assert_eq!(ids(&text, 1), (0..300).collect::<Vec<_>>());
+}
+
+#[test]
 fn an_endpoint_that_is_down_for_a_whole_run_gets_everything_in_the_next() {
     let folder = Folder::new("http-down");
     let dir = folder.0.clone();
