@@ -10,6 +10,7 @@ mod connection;
 mod exposition;
 mod guard;
 mod health;
+mod page;
 mod reply;
 mod routes;
 mod server;

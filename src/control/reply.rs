@@ -108,5 +108,7 @@ pub(super) fn raw(status: StatusCode, why: &str) -> String {
     )
 }
 
+/// The content type of the page.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 /// The content type of JSON.
 pub(super) const JSON: &str = "application/json";

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, ALLOW, CONNECTION, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
@@ -19,7 +21,7 @@ use crate::control::exposition::{Format, expose};
 use crate::control::guard::{Guard, Refused};
 use crate::control::reply::{self, Content, answer, json, refuse};
 use crate::control::tap::Events;
-use crate::control::{Plane, breakers, tap};
+use crate::control::{Plane, breakers, page, tap};
 use crate::error::ErrorKind;
 use crate::metrics::{Health, Snapshot};
 use crate::runtime;
@@ -43,6 +45,7 @@ struct Rendered {
 /// What can be asked for by its path alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Page {
+    Html,
     Livez,
     Metrics,
     Readyz,
@@ -69,7 +72,7 @@ impl Routes {
     }
 
     fn admit(&self, head: &Parts, link: &Link) -> Result<(), Box<Response<Content>>> {
-        let public = matches!(head.uri.path(), "/livez" | "/readyz");
+        let public = matches!(head.uri.path(), "/" | "/livez" | "/readyz");
         let checked = self.guard.admit(head, link.local).and_then(|()| match public {
             true => Ok(()),
             false => self.guard.authorize(&head.headers),
@@ -102,6 +105,7 @@ impl Routes {
             };
         }
         let page = match path {
+            "/" => Page::Html,
             "/livez" => Page::Livez,
             "/metrics" => Page::Metrics,
             "/readyz" => Page::Readyz,
@@ -117,6 +121,7 @@ impl Routes {
 
     fn page(&self, page: Page, head: &Parts) -> Response<Content> {
         match page {
+            Page::Html => html(),
             Page::Records => self.records(head.uri.query().unwrap_or_default()),
             Page::Status => answer(StatusCode::OK, reply::JSON, self.text(0, status)),
             Page::Metrics => {
@@ -232,13 +237,23 @@ fn healthy(well: bool, health: &Health) -> Response<Content> {
     json(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, health)
 }
 
+fn html() -> Response<Content> {
+    let mut response = answer(StatusCode::OK, reply::HTML, page::HTML.as_str());
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&page::POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
 fn not_allowed(allowed: &'static str) -> Response<Content> {
     let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, format!("expected {allowed}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
-const PATHS: &str = "/status, /metrics, /records, /livez, /readyz, /breakers/{source}";
+const PATHS: &str = "/, /status, /metrics, /records, /livez, /readyz, /breakers/{source}";
 const BODY_BYTES_MAX: usize = 1 << 10;
 /// How long a snapshot is served: short against every eye, long against a client that asks without pause.
 const KEPT: Duration = Duration::from_millis(200);
