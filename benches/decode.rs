@@ -1,18 +1,22 @@
 //! Decoding: each source's largest sample and grown answers of the exchanges, beside bare parses of the same bytes by
 //! simd-json (`tape`: scanned only; `dom`: a borrowed tree), and each kind of Binance beside the same types read by
-//! serde_json. Throughput is in records and bytes. Run it on an idle machine: `cargo bench --bench decode`, or with a
+//! serde_json. Throughput is in records and bytes; a table of typed against `dom` stands at the end. Run it on an idle machine: `cargo bench --bench decode`, or with a
 //! name such as `binance` for a part.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
 use serde::Deserialize;
 use tidegate::config::Credentials;
 use tidegate::model::{Dec, Kind, Query, Symbol};
 use tidegate::source::{Batch, Context, Source, State, find, judge_offline};
 use tidegate::time::UnixNanos;
 use tidegate::wire::Answer;
+
+/// The program's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Each source's largest sample that reads as a record: fixed costs show here.
 fn samples(criterion: &mut Criterion) {
@@ -49,30 +53,42 @@ fn samples(criterion: &mut Criterion) {
 /// Answers of the length that exchanges send: a thousand rows, books of 5,000 levels a side.
 fn exchanges(criterion: &mut Criterion) {
     let btc = |kind| Query::new(kind).symbol("BTC-USDT");
-    let cases: Vec<(&str, &str, Query, String)> = vec![
+    let usd = |kind| Query::new(kind).symbol("BTC-USD");
+    let mut cases: Vec<(&str, &str, Query, String)> = vec![
         ("binance", "ticker", btc(Kind::Ticker), rows("[", &sample("binance", "ticker_24hr.json"), "]", ROWS)),
         ("binance", "quote", btc(Kind::Quote), rows("[", &sample("binance", "book_ticker.json"), "]", ROWS)),
-        ("binance", "trade", btc(Kind::Trade), elements("binance", "trades.json", "", ROWS)),
-        ("binance", "bar", btc(Kind::Bar), elements("binance", "klines.json", "", ROWS)),
         ("binance", "book", btc(Kind::Book), book(LEVELS)),
-        ("bybit", "trade", btc(Kind::Trade), elements("bybit", "trades.json", "/result/list", ROWS)),
-        ("bybit", "bar", btc(Kind::Bar), elements("bybit", "kline.json", "/result/list", ROWS)),
-        (
-            "kraken",
-            "trade",
-            Query::new(Kind::Trade).symbol("BTC-USD"),
-            elements("kraken", "trades.json", "/result/XXBTZUSD", ROWS),
-        ),
-        (
-            "kraken",
-            "bar",
-            Query::new(Kind::Bar).symbol("BTC-USD"),
-            elements("kraken", "ohlc.json", "/result/XXBTZUSD", ROWS),
-        ),
-        ("okx", "ticker", btc(Kind::Ticker), elements("okx", "ticker.json", "/data", ROWS)),
-        ("okx", "trade", btc(Kind::Trade), elements("okx", "trades.json", "/data", ROWS)),
-        ("okx", "bar", btc(Kind::Bar), elements("okx", "candles.json", "/data", ROWS)),
     ];
+    // A list in a sample, repeated.
+    let lists = [
+        ("binance", "trade", btc(Kind::Trade), "trades.json", ""),
+        ("binance", "bar", btc(Kind::Bar), "klines.json", ""),
+        ("bitstamp", "ticker", usd(Kind::Ticker), "tickers.json", ""),
+        ("bitstamp", "trade", usd(Kind::Trade), "transactions.json", ""),
+        ("bitstamp", "bar", usd(Kind::Bar), "ohlc.json", "/data/ohlc"),
+        ("bybit", "ticker", btc(Kind::Ticker), "tickers_all.json", "/result/list"),
+        ("bybit", "trade", btc(Kind::Trade), "trades.json", "/result/list"),
+        ("bybit", "bar", btc(Kind::Bar), "kline.json", "/result/list"),
+        ("coinbase", "trade", usd(Kind::Trade), "trades.json", ""),
+        ("coinbase", "bar", usd(Kind::Bar), "candles.json", ""),
+        ("coinbase", "book", usd(Kind::Book), "book.json", "/bids"),
+        ("deribit", "trade", Query::new(Kind::Trade).symbol("BTC-USD.PERP"), "last_trades.json", "/result/trades"),
+        ("deribit", "book", Query::new(Kind::Book).symbol("BTC-USD.PERP"), "order_book.json", "/result/bids"),
+        ("gemini", "trade", usd(Kind::Trade), "trades.json", ""),
+        ("gemini", "bar", usd(Kind::Bar), "candles.json", ""),
+        ("kraken", "trade", usd(Kind::Trade), "trades.json", "/result/XXBTZUSD"),
+        ("kraken", "bar", usd(Kind::Bar), "ohlc.json", "/result/XXBTZUSD"),
+        ("kraken", "book", usd(Kind::Book), "depth.json", "/result/XXBTZUSD/bids"),
+        ("kucoin", "ticker", btc(Kind::Ticker), "all_tickers.json", "/data/ticker"),
+        ("kucoin", "trade", btc(Kind::Trade), "histories.json", "/data"),
+        ("kucoin", "bar", btc(Kind::Bar), "candles.json", "/data"),
+        ("kucoin", "book", btc(Kind::Book), "level2.json", "/data/bids"),
+        ("okx", "ticker", btc(Kind::Ticker), "ticker.json", "/data"),
+        ("okx", "trade", btc(Kind::Trade), "trades.json", "/data"),
+        ("okx", "bar", btc(Kind::Bar), "candles.json", "/data"),
+        ("okx", "book", btc(Kind::Book), "books.json", "/data/0/bids"),
+    ];
+    cases.extend(lists.map(|(id, kind, query, name, pointer)| (id, kind, query, elements(id, name, pointer, ROWS))));
     for (id, kind, query, body) in cases {
         let Some(source) = find(id) else { continue };
         let mut group = criterion.benchmark_group(format!("{id}/{kind}"));
@@ -218,5 +234,34 @@ const ROWS: usize = 1_000;
 /// Levels of a side of the big book.
 const LEVELS: usize = 5_000;
 
+/// What typed decoding costs against the bare parse into a tree, of the groups that were measured last.
+fn ratios() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion");
+    let median = |group: &std::path::Path, function: &str| {
+        let text = std::fs::read(group.join(function).join("new/estimates.json")).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&text).ok()?["median"]["point_estimate"].as_f64()
+    };
+    let mut found: Vec<(String, f64, f64)> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|group| {
+            let name = group.file_name().to_string_lossy().into_owned();
+            let path = group.path();
+            (!name.starts_with("sample")).then_some((name, median(&path, "typed")?, median(&path, "dom")?))
+        })
+        .collect();
+    found.sort_by(|one, other| one.0.cmp(&other.0));
+    println!("\n{:<20} {:>12} {:>12} {:>8}", "answer", "typed us", "dom us", "ratio");
+    for (name, typed, dom) in found {
+        println!("{name:<20} {:>12.1} {:>12.1} {:>8.2}", typed / 1e3, dom / 1e3, typed / dom);
+    }
+}
+
 criterion_group!(benches, exchanges, samples);
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    ratios();
+}

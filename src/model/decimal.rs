@@ -34,6 +34,9 @@ impl Dec {
             [b'+', rest @ ..] => (false, rest),
             _ => (false, text),
         };
+        if let Some(dec) = parse_short(negative, digits) {
+            return Ok(dec);
+        }
         let (mantissa, exponent) = match digits.iter().position(|b| matches!(b, b'e' | b'E')) {
             Some(at) => (&digits[..at], parse_exponent(&digits[at + 1..])?),
             None => (digits, 0),
@@ -185,38 +188,45 @@ impl<'de> Deserialize<'de> for Dec {
     }
 }
 
+/// Nearly all decimals: nineteen digits at most, which fit a `u64`, and no exponent. `None` for all others, right or wrong.
+fn parse_short(negative: bool, text: &[u8]) -> Option<Dec> {
+    if text.len() > 20 {
+        return None;
+    }
+    let (mut value, mut point) = (0_u64, text.len());
+    for (at, &byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        } else if byte == b'.' && point == text.len() {
+            point = at;
+        } else {
+            return None;
+        }
+    }
+    let places = (text.len() - point).saturating_sub(1);
+    let digits = text.len() - usize::from(point < text.len());
+    if digits == 0 || digits > 19 {
+        return None;
+    }
+    Some(Dec(Decimal::from_parts(value as u32, (value >> 32) as u32, 0, negative && value != 0, places as u32)))
+}
+
 fn parse_mantissa(text: &[u8]) -> Result<(u128, u32), DecimalError> {
     let mut value: u128 = 0;
     let (mut digits, mut places, mut point) = (0_u32, 0_u32, false);
-    // Nineteen digits fit a u64: the common case stays in one register.
-    if text.len() <= 19 {
-        let mut small: u64 = 0;
-        for &byte in text {
-            match byte {
-                b'0'..=b'9' => {
-                    small = small * 10 + u64::from(byte - b'0');
-                    digits += 1;
-                    places += u32::from(point);
-                }
-                b'.' if !point => point = true,
-                _ => return Err(DecimalError::Syntax),
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                value = value
+                    .checked_mul(10)
+                    .and_then(|v| v.checked_add(u128::from(byte - b'0')))
+                    .ok_or(DecimalError::Range)?;
+                digits += 1;
+                places += u32::from(point);
             }
-        }
-        value = u128::from(small);
-    } else {
-        for &byte in text {
-            match byte {
-                b'0'..=b'9' => {
-                    value = value
-                        .checked_mul(10)
-                        .and_then(|v| v.checked_add(u128::from(byte - b'0')))
-                        .ok_or(DecimalError::Range)?;
-                    digits += 1;
-                    places += u32::from(point);
-                }
-                b'.' if !point => point = true,
-                _ => return Err(DecimalError::Syntax),
-            }
+            b'.' if !point => point = true,
+            _ => return Err(DecimalError::Syntax),
         }
     }
     // A point needs a digit on at least one side; providers do send `.5` and `5.`.

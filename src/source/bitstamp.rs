@@ -209,6 +209,7 @@ struct TickerRow {
 
 fn decode_tickers(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Judgement> {
     let tickers: OneOrMany<TickerRow> = fields::read_mixed(body)?;
+    out.expect(tickers.rows.len());
     for row in &tickers.rows {
         if let Some(pair) = &row.pair
             && !cx.wants(&url_name(pair))
@@ -248,6 +249,7 @@ struct TradeRow {
 
 fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Judgement> {
     let trades: OneOrMany<TradeRow> = fields::read_mixed(body)?;
+    out.expect(trades.rows.len());
     for row in trades.rows {
         let side = match row.side {
             Some(Int(0)) => Some(Side::Buy),
@@ -300,6 +302,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
         OhlcData { pair: None, ohlc: rows }
     };
     let interval = cx.query.interval;
+    out.expect(data.ohlc.len());
     for row in &data.ohlc {
         let candle = Candle {
             start: times::secs("timestamp", row.timestamp.0)?,

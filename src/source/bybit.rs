@@ -287,6 +287,7 @@ fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(
     let mut doc = json::plain(&answer.body);
     let (listed, _) = read::<Listed<TradeRow<'_>>>(&mut doc, answer)?;
     let names = Names::new(cx, listed.category.as_deref());
+    out.expect(listed.list.len());
     for row in &listed.list {
         let side = row.side.map(|taker| match taker {
             Taker::Buy => Side::Buy,
@@ -325,6 +326,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
     let (listed, _) = read::<Listed<Candle>>(&mut doc, answer)?;
     let names = Names::new(cx, listed.category.as_deref());
     let (symbol, native) = names.of(listed.symbol.as_deref());
+    out.expect(listed.list.len());
     for row in &listed.list {
         let start = times::millis("[0]", row.start.0)?;
         let span = times::bar_span(start, cx.query.interval, None, answer.ts_recv);

@@ -151,6 +151,7 @@ fn decode_tickers(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), 
         Some(products) => products.as_slice(),
         None => std::slice::from_ref(&summary),
     };
+    out.expect(rows.len());
     for row in rows {
         let trade = row.trades.first();
         let last = row.price.0.or(row.last.0).or(trade.map(|trade| trade.price));
@@ -226,6 +227,7 @@ fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<O
     let rows: Vec<TradeRow<'_>> =
         if json::is_array(&answer.body) { doc.read()? } else { doc.read::<MarketTrades<'_>>()?.trades };
     let mut oldest = None;
+    out.expect(rows.len());
     for row in &rows {
         let ts_event = times::rfc3339("time", row.time)?;
         oldest = Some(ts_event);
@@ -298,6 +300,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
         named.into_iter().map(row).collect()
     };
     let interval = cx.query.interval;
+    out.expect(rows.len());
     for row in &rows {
         let start = times::secs("[0]", row.time.0)?;
         let span = times::bar_span(start, interval, None, answer.ts_recv);

@@ -229,6 +229,7 @@ struct Stats {
 
 fn decode_tickers(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(), Judgement> {
     let tickers: OneOrMany<TickerRow> = read(answer)?;
+    out.expect(tickers.rows.len());
     for row in tickers.rows {
         if row.instrument_name.as_ref().is_some_and(|native| !cx.wants(native)) {
             continue;
@@ -298,6 +299,7 @@ fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<O
         Trades { trades: rows, has_more: None }
     };
     let newest = trades.iter().filter_map(|row| row.timestamp).map(|ms| ms.0).max();
+    out.expect(trades.len());
     for row in trades {
         let (symbol, native) = names(cx, row.instrument_name.as_deref());
         let volume_unit = native.as_ref().and_then(|native| unit(native.as_str()));

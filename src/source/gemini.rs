@@ -221,6 +221,7 @@ impl Volume {
 
 fn decode_tickers(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<(), Judgement> {
     let tickers: OneOrMany<TickerRow> = fields::read_mixed(body)?;
+    out.expect(tickers.rows.len());
     for row in &tickers.rows {
         let (symbol, native) = match &row.symbol {
             Some(name) => (cx.symbol_of(&name.to_lowercase()), Some(Native::new(name))),
@@ -283,6 +284,7 @@ fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<Optio
     let full = trades.rows.len() as u32 >= trades_max(cx);
     // Newest first; the next page is what came after the newest.
     let newest = trades.rows.first().and_then(|row| row.tid.clone());
+    out.expect(trades.rows.len());
     for row in trades.rows {
         let ts_event = match (row.timestampms, row.timestamp) {
             (Some(ms), _) => Some(times::millis("timestampms", ms.0)?),
@@ -318,6 +320,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
     let doc = json::exact(&answer.body);
     let rows: Vec<CandleRow> =
         if fields::is_row(&answer.body) { vec![json::read_owned(doc)?] } else { json::read_owned(doc)? };
+    out.expect(rows.len());
     for row in &rows {
         let candle = Candle {
             start: times::millis("[0]", row.time.0)?,

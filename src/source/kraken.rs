@@ -267,6 +267,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(),
     let pairs = keyed.some_pairs()?;
     let count = pairs.len();
     for (key, rows) in pairs {
+        out.expect(rows.len());
         for (index, row) in rows.iter().enumerate() {
             let start = times::secs("[0]", row.time)?;
             if cx.query.range.is_some_and(|range| start < range.from || start >= range.to) {
@@ -328,6 +329,7 @@ fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<O
     let mut rows_seen = 0;
     for (key, rows) in pairs {
         rows_seen += rows.len();
+        out.expect(rows.len());
         for row in &rows {
             let side = match row.taker {
                 Taker::Buy => Side::Buy,

@@ -253,6 +253,7 @@ fn decode_tickers(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<
         time = row.time;
         data = OneOrMany { rows, list: true };
     }
+    out.expect(data.rows.len());
     for row in &data.rows {
         if row.symbol.as_ref().is_some_and(|native| !cx.wants(native)) {
             continue;
@@ -306,6 +307,7 @@ struct TradeRow {
 
 fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<(), Judgement> {
     let trades: OneOrMany<TradeRow> = read(answer)?;
+    out.expect(trades.rows.len());
     for row in trades.rows {
         let id = row.trade_id.or(row.sequence).map(|id| id.0);
         let trade = Trade { id, price: row.price, size: row.size, side: row.side, volume_unit: None };
@@ -332,6 +334,7 @@ json::row! {
 fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
     let alone = fields::is_row(&answer.body);
     let rows: Vec<CandleRow> = if alone { vec![fields::read_mixed(&answer.body)?] } else { read(answer)? };
+    out.expect(rows.len());
     for row in &rows {
         let candle = Candle {
             start: times::secs("[0]", row.time.0)?,

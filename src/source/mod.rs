@@ -302,6 +302,12 @@ impl Batch {
         self.attempt
     }
 
+    /// Makes room for so many more records: a list of a thousand would be moved ten times while it grows.
+    pub fn expect(&mut self, records: usize) {
+        // The number comes from a body that was read: its elements took memory of their own.
+        self.records.reserve(records);
+    }
+
     /// Adds a record.
     pub fn push(&mut self, symbol: Option<Symbol>, native: Option<Native>, ts_event: Option<UnixNanos>, data: Data) {
         self.records.push(Record {

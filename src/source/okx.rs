@@ -243,6 +243,7 @@ fn decode_trades(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<O
     let mut doc = json::plain(&answer.body);
     let rows = read::<TradeRow<'_>>(&mut doc, answer)?;
     let mut oldest = None;
+    out.expect(rows.len());
     for row in &rows {
         let ts_event = row.ts.0.map(|ms| times::millis("ts", ms.0)).transpose()?;
         oldest = ts_event.or(oldest);
@@ -329,6 +330,7 @@ fn decode_bars(cx: &Context<'_>, answer: &Answer, out: &mut Batch) -> Result<Opt
         Some(native) => Some(unit_of(native.as_str())),
         None => measure_of(&rows),
     };
+    out.expect(rows.len());
     for row in &rows {
         let start = times::millis("[0]", row.ts.0)?;
         if cx.query.range.is_some_and(|range| start < range.from || start >= range.to) {

@@ -113,72 +113,131 @@ pub(crate) use row;
 /// Puts every number token outside strings in quotes. What only resembles one (`01`, `1.`, `-`) or stands for a key
 /// stays as it is, for the parser to refuse.
 fn quote_numbers(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 8);
-    let mut at = 0;
-    while at < body.len() {
-        match body[at] {
-            b'"' => {
-                let end = string_end(body, at + 1);
-                out.extend_from_slice(&body[at..end]);
+    // A row of digits and commas becomes twice as long, and nothing more than that.
+    let mut out = Quoted { text: vec![0; body.len() * 2 + STEP], length: 0 };
+    let (mut at, mut copied) = (0, 0);
+    while let Some(&byte) = body.get(at) {
+        match CLASSES[usize::from(byte)] {
+            Class::Other => at += 1,
+            Class::Quote => at = string_end(body, at + 1),
+            Class::Number => {
+                let (end, is_number) = number_end(body, at);
+                if is_number && !is_key(&body[end..]) {
+                    out.copy(body, copied, at);
+                    out.quote();
+                    out.copy(body, at, end);
+                    out.quote();
+                    copied = end;
+                }
                 at = end;
             }
-            b'-' | b'0'..=b'9' => {
-                let rest = &body[at..];
-                let is_part = |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-                let length = rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len());
-                let is_key = rest[length..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
-                let quote: &[u8] = if is_number(&rest[..length]) && !is_key { b"\"" } else { b"" };
-                out.extend_from_slice(quote);
-                out.extend_from_slice(&rest[..length]);
-                out.extend_from_slice(quote);
-                at += length;
-            }
-            _ => {
-                let rest = &body[at..];
-                let length = rest.iter().position(|b| matches!(b, b'"' | b'-' | b'0'..=b'9')).unwrap_or(rest.len());
-                out.extend_from_slice(&rest[..length]);
-                at += length;
-            }
         }
     }
-    out
+    out.copy(body, copied, body.len());
+    out.text.truncate(out.length);
+    out.text
 }
 
-/// Whether `token` is a number of JSON (RFC 8259 section 6).
-fn is_number(token: &[u8]) -> bool {
-    fn digits(text: &[u8]) -> usize {
-        text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len())
+/// A text that grows within room that is there.
+struct Quoted {
+    text: Vec<u8>,
+    length: usize,
+}
+
+impl Quoted {
+    fn quote(&mut self) {
+        self.text[self.length] = b'"';
+        self.length += 1;
     }
-    let rest = token.strip_prefix(b"-").unwrap_or(token);
-    let whole = digits(rest);
-    if whole == 0 || (whole > 1 && rest[0] == b'0') {
-        return false;
-    }
-    let mut rest = &rest[whole..];
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let places = digits(fraction);
-        if places == 0 {
-            return false;
+
+    /// Appends `body[from..to]`. Most pieces are a few bytes: a whole step is copied then, and what is beyond the piece is
+    /// written over by the next.
+    fn copy(&mut self, body: &[u8], from: usize, to: usize) {
+        let length = to - from;
+        if length <= STEP
+            && let Some(step) = body.get(from..from + STEP)
+        {
+            self.text[self.length..self.length + STEP].copy_from_slice(step);
+        } else {
+            self.text[self.length..self.length + length].copy_from_slice(&body[from..to]);
         }
-        rest = &fraction[places..];
+        self.length += length;
     }
-    let [b'e' | b'E', exponent @ ..] = rest else { return rest.is_empty() };
-    let exponent = exponent.strip_prefix(b"-").or(exponent.strip_prefix(b"+")).unwrap_or(exponent);
-    !exponent.is_empty() && digits(exponent) == exponent.len()
+}
+
+/// What a byte outside strings begins.
+#[derive(Clone, Copy)]
+enum Class {
+    Number,
+    Other,
+    Quote,
+}
+
+/// By byte: a table costs one load where comparisons cost several branches.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut digit = b'0';
+    while digit <= b'9' {
+        classes[digit as usize] = Class::Number;
+        digit += 1;
+    }
+    classes[b'-' as usize] = Class::Number;
+    classes[b'"' as usize] = Class::Quote;
+    classes
+};
+
+/// The end of what looks like a number and begins at `at`, and whether it is one (RFC 8259 section 6).
+fn number_end(body: &[u8], at: usize) -> (usize, bool) {
+    let is = |at: usize, test: fn(&u8) -> bool| body.get(at).is_some_and(test);
+    let digits = |mut at: usize| {
+        while is(at, u8::is_ascii_digit) {
+            at += 1;
+        }
+        at
+    };
+    let start = at + usize::from(body[at] == b'-');
+    let mut end = digits(start);
+    let mut is_number = end > start && (end == start + 1 || body[start] != b'0');
+    if is(end, |byte| *byte == b'.') {
+        let fraction = end + 1;
+        end = digits(fraction);
+        is_number &= end > fraction;
+    }
+    if is(end, |byte| matches!(byte, b'e' | b'E')) {
+        let exponent = end + 1 + usize::from(is(end + 1, |byte| matches!(byte, b'+' | b'-')));
+        end = digits(exponent);
+        is_number &= end > exponent;
+    }
+    let whole = end;
+    while is(end, |byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')) {
+        end += 1;
+    }
+    (end, is_number && end == whole)
+}
+
+/// Whether a key has just ended.
+fn is_key(rest: &[u8]) -> bool {
+    rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// The index after the closing quote of the string whose first byte is at `start`.
 pub(super) fn string_end(body: &[u8], start: usize) -> usize {
     let mut at = start;
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &body[at..]) {
+    // Most strings are prices and names of a few bytes, for which a search by vectors costs more than it saves.
+    let short = body.len().min(start + SHORT_STRING);
+    while at < short {
+        match body[at] {
+            b'"' => return at + 1,
+            b'\\' => break,
+            _ => at += 1,
+        }
+    }
+    while let Some(found) = body.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += found;
         if body[at] == b'"' {
             return at + 1;
         }
         at += 2;
-        if at > body.len() {
-            break;
-        }
     }
     body.len()
 }
@@ -191,6 +250,11 @@ fn explain<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<Judgement> {
     let inner = error.into_inner().to_string();
     Some(Judgement::malformed(if path == "." { inner } else { format!("{path}: {inner}") }))
 }
+
+/// Bytes that are copied as one.
+const STEP: usize = 16;
+/// Bytes of a string that are looked at one by one.
+const SHORT_STRING: usize = 16;
 
 /// Deeper than any provider's answer, shallow enough for the smallest stack.
 pub const DEPTH_MAX: usize = 64;

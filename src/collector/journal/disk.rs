@@ -1,12 +1,11 @@
-//! The file operations of the journal's writer, with a seam: a hook that can refuse or delay any of them, so that full,
-//! failing, read-only and slow disks can be had in tests. Owns no state of the journal.
+//! The file operations of the journal's writer, with a seam: a hook that can refuse any of them, so that full, failing
+//! and read-only disks can be had in tests. Owns no state of the journal.
 
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
-use crate::runtime::{File, sleep, sync_dir};
+use crate::runtime::{File, sync_dir};
 
 /// A file operation about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +31,6 @@ pub enum Fault {
     FailAfter(usize, io::Error),
     /// So many bytes are written, and that is said.
     Short(usize),
-    /// It takes so long and succeeds.
-    Slow(Duration),
 }
 
 /// Decides for each operation whether it goes wrong.
@@ -51,7 +48,7 @@ impl Disk {
     }
 
     pub(super) async fn create(&self, path: &Path) -> io::Result<File> {
-        self.check(Operation::Create).await?;
+        self.check(Operation::Create)?;
         File::create_new(path).await
     }
 
@@ -69,35 +66,27 @@ impl Disk {
                 bytes.truncate(count.max(1));
                 file.write_at(bytes, position).await
             }
-            Some(Fault::Slow(time)) => {
-                sleep(time).await;
-                file.write_at(bytes, position).await
-            }
         }
     }
 
     pub(super) async fn sync_data(&self, file: &File) -> io::Result<()> {
-        self.check(Operation::SyncData).await?;
+        self.check(Operation::SyncData)?;
         file.sync_data().await
     }
 
     pub(super) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.check(Operation::SyncDir).await?;
+        self.check(Operation::SyncDir)?;
         sync_dir(path).await
     }
 
     pub(super) async fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
-        self.check(Operation::Truncate).await?;
+        self.check(Operation::Truncate)?;
         file.truncate(len).await
     }
 
-    async fn check(&self, operation: Operation) -> io::Result<()> {
+    fn check(&self, operation: Operation) -> io::Result<()> {
         match self.hook.as_ref().and_then(|hook| hook(operation)) {
             Some(Fault::Fail(error) | Fault::FailAfter(_, error)) => Err(error),
-            Some(Fault::Slow(time)) => {
-                sleep(time).await;
-                Ok(())
-            }
             Some(Fault::Short(_)) | None => Ok(()),
         }
     }
