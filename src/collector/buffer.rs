@@ -21,20 +21,19 @@ impl Inlet for Drain {
     }
 }
 
-/// Moves the buffer's counters and the sink core's metrics, and tells when the journal begins or ceases to fail.
+/// Moves the buffer's counters and the sink core's metrics.
 pub struct BufferCounters {
     tally: Tally,
     cells: SharedSink,
     recorder: RefCell<SinkRecorder>,
     tap: Tap,
-    failing: RefCell<Option<String>>,
 }
 
 impl BufferCounters {
     /// The counters of a buffer, the cells of the sink core that reads it, and who else wants its records.
     pub fn new(tally: Tally, cells: SharedSink, tap: Tap) -> Self {
         let recorder = RefCell::new(cells.recorder());
-        BufferCounters { tally, cells, recorder, tap, failing: RefCell::default() }
+        BufferCounters { tally, cells, recorder, tap }
     }
 }
 
@@ -62,14 +61,5 @@ impl Counters for BufferCounters {
 
     fn status(&self, status: &CollectorStatus) {
         self.cells.tell(status);
-        let failing = status.journal.as_ref().and_then(|journal| journal.failing.clone());
-        let mut known = self.failing.borrow_mut();
-        if known.is_some() != failing.is_some() {
-            match &failing {
-                Some(why) => tracing::error!(%why, "the journal cannot be written: polling pauses until it can"),
-                None => tracing::info!("the journal is written again"),
-            }
-        }
-        *known = failing;
     }
 }

@@ -37,6 +37,8 @@ struct Link {
     status: SinkStatus,
     /// The pause after the next refusal.
     pause: Duration,
+    /// Why the offset could not be written the last time.
+    offset_why: Option<String>,
     /// Tries left once the end has come.
     end_tries: u32,
     /// Where what is not safe begins in the journal; `None` = at its beginning.
@@ -80,6 +82,7 @@ impl Driver {
             told_at: Mono::default(),
             status,
             pause: settings.retry_base,
+            offset_why: None,
             end_tries: END_TRIES,
             committed: offset.map(|offset| offset.place),
             journal_dir: journal_dir.to_owned(),
@@ -194,8 +197,9 @@ impl Driver {
                 self.link.committed = Some(place);
                 self.is_dirty = false;
                 self.committed_at = now;
+                self.link.offset_stored();
             }
-            Err(error) => self.link.refused(format!("cannot write the offset: {error}")),
+            Err(error) => self.link.offset_refused(format!("cannot write the offset: {error}")),
         }
     }
 }
@@ -262,20 +266,43 @@ impl Link {
     fn recovered(&mut self) {
         self.pause = self.settings.retry_base;
         self.end_tries = END_TRIES;
-        if self.status.failing.take().is_some() {
+        if self.status.failing != self.offset_why {
+            self.status.failing.clone_from(&self.offset_why);
             tracing::info!(sink = %self.status.name, "the sink takes records again");
             self.tell();
         }
     }
 
     fn refused(&mut self, why: String) {
-        if self.status.failing.is_none() {
+        if self.status.failing == self.offset_why {
             tracing::warn!(sink = %self.status.name, %why, "the sink takes nothing; it is tried again and lags alone");
         }
         if self.status.failing.as_ref() != Some(&why) {
             self.status.failing = Some(why);
             self.tell();
         }
+    }
+
+    fn offset_stored(&mut self) {
+        if let Some(why) = self.offset_why.take() {
+            tracing::info!(sink = %self.status.name, "the sink's offset is written again");
+            if self.status.failing == Some(why) {
+                self.status.failing = None;
+            }
+            self.tell();
+        }
+    }
+
+    /// The sink goes on; its lag is what it would be given again after a kill.
+    fn offset_refused(&mut self, why: String) {
+        if self.offset_why.is_none() {
+            tracing::warn!(sink = %self.status.name, %why, "the sink's offset stays behind until it can be written");
+        }
+        if self.status.failing == self.offset_why {
+            self.status.failing = Some(why.clone());
+        }
+        self.offset_why = Some(why);
+        self.tell();
     }
 
     /// Waits before the next try: as long as the target asked for, or twice as long as the last time; at the end a little,

@@ -1,6 +1,7 @@
 //! The loop of the sink core, top to bottom: take, drop duplicates, encode, append, count, sync, wake the sinks.
 //! Parks when there is nothing to do. A disk that refuses is told once and tried again with the batch kept.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -138,6 +139,7 @@ pub struct Collector {
     status_at: Mono,
     failing: Option<(String, UnixNanos)>,
     segments_seen: u64,
+    pace: Pace,
 }
 
 impl Collector {
@@ -186,6 +188,7 @@ impl Collector {
             status_at: Mono::default(),
             failing: None,
             segments_seen: 0,
+            pace: Pace::default(),
         };
         Ok((collector, recovery))
     }
@@ -314,11 +317,11 @@ impl Collector {
             let Some(journal) = &mut self.journal else { return true };
             let mut result = Ok(());
             if !is_written {
-                result = journal.append(&self.lines, count, first_seq).await;
+                result = self.pace.watch(journal.append(&self.lines, count, first_seq)).await;
                 is_written = result.is_ok();
             }
             if is_strict && is_written {
-                result = journal.sync().await;
+                result = self.pace.watch(journal.sync()).await;
             }
             match result {
                 Ok(()) => break,
@@ -367,7 +370,7 @@ impl Collector {
 
     async fn sync(&mut self, counters: &impl Counters) {
         let Some(journal) = &mut self.journal else { return };
-        match journal.sync().await {
+        match self.pace.watch(journal.sync()).await {
             Ok(()) => {
                 self.sync_at = None;
                 self.delivery.announce(journal.durable_seq());
@@ -387,7 +390,7 @@ impl Collector {
         stop: &mut Stop<'_, F>,
     ) -> Summary {
         while let Some(journal) = &mut self.journal {
-            let Err(error) = journal.close().await else { break };
+            let Err(error) = self.pace.watch(journal.close()).await else { break };
             self.failed(&error, counters);
             if stop.is_over() {
                 self.summary.gave_up = Some(error.to_string());
@@ -438,11 +441,39 @@ impl Collector {
             durable_seq: journal.durable_seq(),
             bytes_written: journal.bytes_written(),
             segments: journal.segment_count(),
+            slow_operations: self.pace.slow.get(),
             failing: self.failing.as_ref().map(|(why, _)| why.clone()),
             failing_since: self.failing.as_ref().map(|(_, since)| *since),
         });
         let written = journal.as_ref().map_or(0, |journal| journal.written_seq);
         CollectorStatus { sinks: self.delivery.statuses(written), journal }
+    }
+}
+
+/// Watches how long the disk takes, and tells once when it begins to be slow and once when it no longer is.
+#[derive(Debug, Default)]
+struct Pace {
+    is_slow: Cell<bool>,
+    slow: Cell<u64>,
+}
+
+impl Pace {
+    async fn watch<T>(&self, operation: impl Future<Output = T>) -> T {
+        let is_late = Cell::new(false);
+        let told = async {
+            sleep(SLOW).await;
+            is_late.set(true);
+            self.slow.set(self.slow.get() + 1);
+            if !self.is_slow.replace(true) {
+                tracing::warn!("the disk of the journal is slow; records wait meanwhile");
+            }
+            std::future::pending().await
+        };
+        let done = operation.or(told).await;
+        if !is_late.get() && self.is_slow.replace(false) {
+            tracing::info!("the disk of the journal is as fast as it should be");
+        }
+        done
     }
 }
 
@@ -488,6 +519,8 @@ impl<F: Future<Output = Deadline>> Stop<'_, F> {
 
 /// Between two tries on a disk that refuses.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// A write or a sync that takes longer is slow.
+const SLOW: Duration = Duration::from_secs(1);
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two tries to wake a sink that has not taken the last waking.
 const UNSENT_PAUSE: Duration = Duration::from_millis(50);

@@ -252,6 +252,72 @@ fn a_full_disk_is_told_once_and_loses_nothing() {
 }
 
 #[test]
+fn a_slow_disk_delays_records_and_nothing_else() {
+    let folder = Folder::new("slow");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let left = Cell::new(1);
+        let hook: FaultHook = Rc::new(move |asked| match asked {
+            // One sync that is told as slow, and writes that are slow without being worth a word.
+            Operation::SyncData if left.replace(0) > 0 => Some(Fault::Slow(Duration::from_millis(1_200))),
+            Operation::Write => Some(Fault::Slow(Duration::from_millis(20))),
+            _ => None,
+        });
+        let ticks = Rc::new(Cell::new(0));
+        let ticking = spawn({
+            let ticks = ticks.clone();
+            async move {
+                loop {
+                    sleep(Duration::from_millis(10)).await;
+                    ticks.set(ticks.get() + 1);
+                }
+            }
+        });
+        let out = dir.join("out.ndjson");
+        let sinks = [("file", SinkTarget::File { path: out.clone() })];
+        let (summary, counts) = run_over(settings(&dir, &sinks), Some(hook), (0..500).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.gave_up), (500, None));
+        assert!(!counts.0.failures.borrow().contains(&true), "slow is not failing");
+        let journal = summary.status.journal.unwrap();
+        assert_eq!((journal.slow_operations, journal.durable_seq), (1, 500));
+        // The core went on with everything else.
+        assert!(ticks.get() > 20, "{}", ticks.get());
+        ticking.cancel().await;
+        assert_eq!(ids(&journal_text(&dir), 1), (0..500).collect::<Vec<_>>());
+        assert_eq!(ids(&std::fs::read_to_string(out).unwrap(), 1), (0..500).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn an_offset_that_cannot_be_written_stays_behind_and_holds_up_nothing() {
+    let folder = Folder::new("offset");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let out = dir.join("out.ndjson");
+        let sinks = [("file", SinkTarget::File { path: out.clone() })];
+        let (queue, counts) = (Queue::default(), Counts::default());
+        let (collector, _) = Collector::open(settings(&dir, &sinks)).unwrap();
+        std::fs::create_dir_all(dir.join("state")).unwrap();
+        std::fs::write(dir.join("state/offsets"), "not a folder").unwrap();
+        let run = spawn(collector.run(queue.clone(), counts.clone(), std::future::pending()));
+        for round in 0..3 {
+            queue.push((round * 100..round * 100 + 100).map(trade));
+            until_status(&counts, |status| status.sinks[0].delivered == (round + 1) * 100).await;
+            until_status(&counts, |status| {
+                let file = &status.sinks[0];
+                file.committed_seq == 0 && file.failing.as_ref().is_some_and(|why| why.contains("the offset"))
+            })
+            .await;
+        }
+        std::fs::remove_file(dir.join("state/offsets")).unwrap();
+        until_status(&counts, |status| status.sinks[0].committed_seq == 300 && status.sinks[0].failing.is_none()).await;
+        queue.close();
+        assert_eq!(timeout(Duration::from_secs(20), run.join()).await.flatten().unwrap().delivered, 300);
+        assert_eq!(ids(&std::fs::read_to_string(out).unwrap(), 1), (0..300).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_disk_that_stays_full_does_not_hold_up_the_end() {
     let folder = Folder::new("stays-full");
     let dir = folder.0.clone();

@@ -319,6 +319,12 @@ fn journal(text: &mut Text, snapshot: &Snapshot) {
         "Segments opened by this run.",
         journal.segments as f64,
     );
+    text.single(
+        "tidegate_journal_slow_operations_total",
+        Type::Counter,
+        "Writes and syncs that took the disk longer than a second.",
+        journal.slow_operations as f64,
+    );
 }
 
 fn sinks(text: &mut Text, snapshot: &Snapshot) {

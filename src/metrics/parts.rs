@@ -128,6 +128,9 @@ pub struct JournalStatus {
     pub bytes_written: u64,
     /// Segments opened by this run.
     pub segments: u64,
+    /// Writes and syncs of this run that took the disk longer than a second.
+    #[serde(default)]
+    pub slow_operations: u64,
     /// What the disk said, while it refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,

@@ -146,6 +146,7 @@ impl Leaf {
 pub(super) fn schema(kind: Kind) -> String {
     let mut text = format!("message {kind} {{ required int64 seq (INTEGER(64,false));");
     for (name, form) in HEAD.iter().chain(data_columns(kind)).chain(TAIL) {
+        let name = if *name == "date" { DATE } else { name };
         text.push_str(&match form {
             Form::Dec => format!("optional fixed_len_byte_array(16) {name} ({DECIMAL});"),
             Form::Flag => format!("optional boolean {name};"),
@@ -255,7 +256,7 @@ fn decimal(dec: Dec) -> Option<FixedLenByteArray> {
     fits.then(|| FixedLenByteArray::from(ByteArray::from(value.to_be_bytes().to_vec())))
 }
 
-/// The columns of a kind's data, named as in the record.
+/// The columns of a kind's data, by their names in the record.
 const fn data_columns(kind: Kind) -> &'static [(&'static str, Form)] {
     use Form::{Dec, Flag, Int, Levels, Text, Texts, Time};
     match kind {
@@ -330,6 +331,8 @@ const HEAD: &[(&str, Form)] = &[
     ("attempt", Form::Int),
 ];
 const TAIL: &[(&str, Form)] = &[("data_json", Form::Text)];
+/// A rate's own date: `date` is the folder's, and readers refuse a column that comes from both.
+const DATE: &str = "rate_date";
 /// The same in all files, so that they can be read together: what providers send has at most 18 places (wei).
 const DECIMAL: &str = "DECIMAL(38,18)";
 const DIGITS: u32 = 38;

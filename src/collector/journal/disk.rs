@@ -1,11 +1,12 @@
-//! The file operations of the journal's writer, with a seam: a hook that can refuse any of them, so that full, failing
-//! and read-only disks can be had in tests. Owns no state of the journal.
+//! The file operations of the journal's writer, with a seam: a hook that can refuse or delay any of them, so that full,
+//! failing, read-only and slow disks can be had in tests. Owns no state of the journal.
 
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::runtime::{File, sync_dir};
+use crate::runtime::{File, sleep, sync_dir};
 
 /// A file operation about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Fault {
     FailAfter(usize, io::Error),
     /// So many bytes are written, and that is said.
     Short(usize),
+    /// It takes so long and succeeds.
+    Slow(Duration),
 }
 
 /// Decides for each operation whether it goes wrong.
@@ -48,7 +51,7 @@ impl Disk {
     }
 
     pub(super) async fn create(&self, path: &Path) -> io::Result<File> {
-        self.check(Operation::Create)?;
+        self.check(Operation::Create).await?;
         File::create_new(path).await
     }
 
@@ -66,27 +69,35 @@ impl Disk {
                 bytes.truncate(count.max(1));
                 file.write_at(bytes, position).await
             }
+            Some(Fault::Slow(time)) => {
+                sleep(time).await;
+                file.write_at(bytes, position).await
+            }
         }
     }
 
     pub(super) async fn sync_data(&self, file: &File) -> io::Result<()> {
-        self.check(Operation::SyncData)?;
+        self.check(Operation::SyncData).await?;
         file.sync_data().await
     }
 
     pub(super) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.check(Operation::SyncDir)?;
+        self.check(Operation::SyncDir).await?;
         sync_dir(path).await
     }
 
     pub(super) async fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
-        self.check(Operation::Truncate)?;
+        self.check(Operation::Truncate).await?;
         file.truncate(len).await
     }
 
-    fn check(&self, operation: Operation) -> io::Result<()> {
+    async fn check(&self, operation: Operation) -> io::Result<()> {
         match self.hook.as_ref().and_then(|hook| hook(operation)) {
             Some(Fault::Fail(error) | Fault::FailAfter(_, error)) => Err(error),
+            Some(Fault::Slow(time)) => {
+                sleep(time).await;
+                Ok(())
+            }
             Some(Fault::Short(_)) | None => Ok(()),
         }
     }
