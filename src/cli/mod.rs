@@ -2,6 +2,7 @@
 //! standard error. Exit statuses: 0 = done, 1 = failed, 2 = wrong usage or configuration, 3 = another verdict than
 //! `ok`. Invariant: a reader that closes the pipe early ends a command quietly.
 
+mod admin;
 mod audit;
 mod cat;
 mod check;
@@ -21,6 +22,7 @@ mod sources;
 mod status;
 mod summary;
 mod symbols;
+mod top;
 mod upstream;
 mod verify;
 
@@ -75,6 +77,8 @@ pub enum Command {
     Sources(sources::ListSources),
     /// List the instruments of a source: canonical names and the provider's own.
     Symbols(symbols::ListSymbols),
+    /// Watch a running engine in the terminal.
+    Top(top::Top),
     /// Check the journal: every frame and the chain of numbers.
     Verify(verify::VerifyArgs),
 }
@@ -130,6 +134,7 @@ fn dispatch(command: &Command) -> Result<Done, Failure> {
         Command::Sim(command) => command.run(),
         Command::Sources(command) => command.run(),
         Command::Symbols(command) => command.run(),
+        Command::Top(command) => command.run(),
         Command::Verify(args) => Ok(told(verify::run(args))),
     }
 }
