@@ -52,6 +52,7 @@ pub fn expose(snapshot: &Snapshot, format: Format) -> String {
     records(&mut text, snapshot);
     cores(&mut text, snapshot);
     journal(&mut text, snapshot);
+    audit(&mut text, snapshot);
     sinks(&mut text, snapshot);
     alerts(&mut text, snapshot);
     text.end()
@@ -81,6 +82,7 @@ type Family<T> = (&'static str, Type, &'static str, fn(&T) -> f64);
 
 const OF_SOURCE: &[Family<SourceSnapshot>] = &[
     ("tidegate_retries_total", Type::Counter, "Attempts that repeated an earlier one.", |row| row.retries as f64),
+    ("tidegate_hedges_total", Type::Counter, "Second attempts beside one that was slow.", |row| row.hedges as f64),
     ("tidegate_decoded_records_total", Type::Counter, "Records decoded.", |row| row.records as f64),
     ("tidegate_received_bytes_total", Type::Counter, "Body bytes received.", |row| row.bytes_in as f64),
     ("tidegate_sent_bytes_total", Type::Counter, "Bytes sent.", |row| row.bytes_out as f64),
@@ -294,6 +296,19 @@ fn cores(text: &mut Text, snapshot: &Snapshot) {
             text.sample("", &[("core", &core.name)], read(core));
         }
     }
+}
+
+fn audit(text: &mut Text, snapshot: &Snapshot) {
+    let Some(audit) = &snapshot.audit else { return };
+    text.family("tidegate_audit_entries_total", Type::Counter, "Attempts written to the audit log, or dropped.");
+    text.sample("", &[("state", "written")], audit.written as f64);
+    text.sample("", &[("state", "dropped")], audit.dropped as f64);
+    text.single(
+        "tidegate_audit_queue_entries",
+        Type::Gauge,
+        "Attempts told to the audit log and not yet written.",
+        audit.queued as f64,
+    );
 }
 
 fn journal(text: &mut Text, snapshot: &Snapshot) {
