@@ -335,7 +335,7 @@ fn show_bytes(bytes: u64) -> String {
     }
 }
 
-fn parse_proxy(text: &str) -> Option<Proxy> {
+pub(super) fn parse_proxy(text: &str) -> Option<Proxy> {
     let rest = text.strip_prefix("http://")?.trim_end_matches('/');
     let (credentials, authority) = match rest.rsplit_once('@') {
         Some((credentials, authority)) => (Some(Secret::new(credentials)), authority),

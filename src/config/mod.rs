@@ -11,6 +11,7 @@ mod example;
 mod form;
 mod layers;
 mod problem;
+mod proxies;
 mod read;
 mod secret;
 mod service;
@@ -29,6 +30,7 @@ use form::show_kind;
 pub use form::{Form, Proxy, parse_bytes, parse_duration};
 pub use layers::Loader;
 pub use problem::{Problem, Problems, did_you_mean, nearest};
+pub use proxies::Proxies;
 pub use secret::{Credentials, Secret};
 pub use service::ServiceManager;
 pub use settings::{

@@ -11,6 +11,7 @@ use crate::config::cpus::CpuChoice;
 use crate::config::defaults::{POLL_SETTINGS, SETTINGS, SOURCE_SETTINGS};
 use crate::config::form::{Form, Parsed, Proxy, show_kind};
 use crate::config::problem::{Problem, Problems};
+use crate::config::proxies::Proxies;
 use crate::config::read::{Scope, Values, place_of};
 use crate::config::sinks::{self, SinkSettings};
 use crate::config::watch::{Admin, Alerts, Metrics};
@@ -274,6 +275,8 @@ pub struct SourceSettings {
     pub http_version: HttpVersion,
     /// HTTP proxy.
     pub proxy: Option<Proxy>,
+    /// The proxies of the environment, for where there is no `proxy`.
+    pub proxies: Proxies,
     /// Addresses of this host to spread the requests over.
     pub local_addresses: Vec<IpAddr>,
     /// Time for one fetch; `None` = [`Http::deadline`].
@@ -466,22 +469,22 @@ impl Settings {
             admin: Admin::read(&values),
             metrics: Metrics::read(&values),
             alerts: Alerts::read(&values),
-            sources: sources(table.get("sources"), problems),
+            sources: sources(table.get("sources"), &Proxies::of(environment), problems),
             sinks: sinks::sinks(table.get("sinks"), problems),
             places,
         }
     }
 }
 
-fn sources(value: Option<&Value>, problems: &mut Problems) -> Vec<SourceSettings> {
+fn sources(value: Option<&Value>, proxies: &Proxies, problems: &mut Problems) -> Vec<SourceSettings> {
     let Some(value) = value else { return Vec::new() };
     let Some(table) = as_table("sources", value, problems) else { return Vec::new() };
     let mut ids: Vec<&String> = table.keys().collect();
     ids.sort();
-    ids.into_iter().filter_map(|id| source(id, &table[id], problems)).collect()
+    ids.into_iter().filter_map(|id| source(id, &table[id], proxies, problems)).collect()
 }
 
-fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSettings> {
+fn source(id: &str, value: &Value, proxies: &Proxies, problems: &mut Problems) -> Option<SourceSettings> {
     let key = format!("sources.{id}");
     let table = as_table(&key, value, problems)?;
     let prefix = format!("{key}.");
@@ -511,6 +514,7 @@ fn source(id: &str, value: &Value, problems: &mut Problems) -> Option<SourceSett
             _ => HttpVersion::Auto,
         },
         proxy: values.proxy("proxy"),
+        proxies: proxies.clone(),
         local_addresses,
         deadline: values.duration_opt("deadline"),
         hedge: values.flag_opt("hedge"),

@@ -155,7 +155,11 @@ fn seats(bases: usize, spread: usize) -> Vec<Vec<QuorumSeat>> {
 pub(super) fn endpoint(settings: &SourceSettings, url: &str) -> Result<Endpoint> {
     let mut endpoint =
         Endpoint::parse(url)?.http_version(settings.http_version).local_addresses(settings.local_addresses.clone());
-    if let Some(proxy) = &settings.proxy {
+    let named = match &settings.proxy {
+        Some(proxy) => Some(proxy.clone()),
+        None => settings.proxies.find(endpoint.is_tls(), endpoint.host(), endpoint.port())?,
+    };
+    if let Some(proxy) = named {
         endpoint = endpoint.proxy(&proxy.url())?;
     }
     Ok(endpoint)
