@@ -4,12 +4,16 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Engine, Folder, simulator};
 use tidegate::collector::{Journal, JournalSettings};
 use tidegate::runtime::{Placement, launch};
+
+/// Kinds of record, all of which the simulator has.
+const KINDS: usize = 10;
 
 /// A Python with the readers.
 fn python() -> Option<PathBuf> {
@@ -49,11 +53,11 @@ fn what_the_sink_and_export_write_equals_the_journal() {
     let sink = "[[sinks]]\ntype = \"parquet\"\ndir = \"pq\"\n";
     folder.write("t.toml", &(sim.toml(None, None).unwrap() + sink));
     let engine = Engine::start(folder.command(&["run", "--config", "t.toml", "--data", "data", "--for", "200s"]));
-    let kinds = |status: &serde_json::Value| {
-        let sources = status["sources"].as_object().unwrap();
-        sources.values().all(|source| source["records"].as_u64() > Some(0))
+    let all_kinds = |status: &serde_json::Value| {
+        let data = status["data"].as_array().unwrap().iter().filter(|age| age["records"].as_u64() > Some(0));
+        data.map(|age| age["kind"].as_str().unwrap()).collect::<BTreeSet<_>>().len() == KINDS
     };
-    engine.until("records of every source", kinds);
+    engine.until("records of every kind", all_kinds);
     let (status, log) = engine.stop();
     assert!(status.success(), "{log}");
     export(&folder);
@@ -64,7 +68,7 @@ fn what_the_sink_and_export_write_equals_the_journal() {
     }
     // Every kind was there.
     let found = std::fs::read_dir(folder.path("exported")).unwrap().count();
-    assert_eq!(found, 10);
+    assert_eq!(found, KINDS);
     sim.stop().unwrap();
 }
 
