@@ -89,6 +89,8 @@ impl Lane {
     }
 
     fn run(mut self) -> Seen {
+        // A kill may come before the first run has made the folders, and then there is nothing to look at.
+        self.end_in_order();
         for round in 1..=KILLS_PER_LANE {
             let mut child = self.command("60s").spawn().unwrap();
             let lived = Duration::from_millis(self.random.u64(5..=900));
