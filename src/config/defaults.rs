@@ -231,6 +231,7 @@ pub const SOURCE_SETTINGS: &[Setting] = &[
     setting("shards", Form::Count(1, 1_024), "1", "Shards that the source is spread over."),
     setting("in_flight_max", Form::Count(1, 1_000_000), "100", "Requests of this source in flight at most."),
     setting("http_version", Form::Word(&["auto", "1", "2"]), "auto", "HTTP version; auto = by ALPN."),
+    setting("warm", Form::Count(0, 100_000), "0", "Connections to each of its hosts that are opened at the start."),
     setting("proxy", Form::Proxy, "", "HTTP proxy that is asked to CONNECT."),
     setting("local_addresses", Form::List, "", "Addresses of this host to spread the requests over."),
     setting("deadline", Form::Duration(1, HOUR), "", "Time for one fetch over all its attempts; else http.deadline."),

@@ -273,6 +273,8 @@ pub struct SourceSettings {
     pub in_flight_max: usize,
     /// HTTP version.
     pub http_version: HttpVersion,
+    /// Connections to each of its hosts that are opened at the start, within the caps.
+    pub warm: usize,
     /// HTTP proxy.
     pub proxy: Option<Proxy>,
     /// The proxies of the environment, for where there is no `proxy`.
@@ -513,6 +515,7 @@ fn source(id: &str, value: &Value, proxies: &Proxies, problems: &mut Problems) -
             Some("2") => HttpVersion::Two,
             _ => HttpVersion::Auto,
         },
+        warm: values.size("warm"),
         proxy: values.proxy("proxy"),
         proxies: proxies.clone(),
         local_addresses,

@@ -129,6 +129,7 @@ fn lane(
         },
         deadline: entry.settings.deadline.unwrap_or(http.deadline),
         in_flight_max: (entry.settings.in_flight_max / of).clamp(1, settings.in_flight_max),
+        warm: entry.settings.warm.div_ceil(of),
         state: state_file.as_deref().map(keep::load_state).unwrap_or_default(),
         state_file,
         frozen_polls: entry.settings.frozen_polls,

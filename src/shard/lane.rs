@@ -52,6 +52,8 @@ pub struct LaneSpec {
     pub deadline: Duration,
     /// Exchanges in flight at most.
     pub in_flight_max: usize,
+    /// Connections to each endpoint that are opened at the start.
+    pub warm: usize,
     /// What it knows from earlier runs.
     pub state: State,
     /// Where that is kept; `None` for simulated upstreams and one-off fetches.

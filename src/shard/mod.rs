@@ -82,9 +82,11 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
         seat: seat.clone(),
         body_bytes_max: spec.audit_body_bytes_max,
     };
+    let serving = Tasks::default();
     let mut lanes = Vec::new();
     for mut lane_spec in spec.lanes {
         let polls = std::mem::take(&mut lane_spec.polls);
+        let warm = lane_spec.warm;
         let id = lane_spec.source.spec().id;
         let recorder = spec.cells.recorder(id).ok_or_else(|| {
             Error::new(ErrorKind::Misuse, format!("shard {}: {id} has no metrics of its own", spec.index))
@@ -98,13 +100,15 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
             log.clone(),
             spec.decoders.clone(),
         ));
+        if warm > 0 {
+            serving.spawn(warm_up(lane.clone(), warm));
+        }
         for poll in polls {
             polling.spawn(polls::run(lane.clone(), poll, publisher.clone(), spec.stop.clone()));
         }
         lanes.push(lane);
     }
     let lanes = Rc::new(lanes);
-    let serving = Tasks::default();
     serving.spawn(inbox::serve(lanes.clone(), spec.mailbox, publisher.clone(), serving.clone()));
     if let Some(seat) = &seat {
         serving.spawn(send_on(seat.clone()));
@@ -135,6 +139,20 @@ pub async fn run(spec: ShardSpec) -> Result<()> {
         seat.finish().await;
     }
     Ok(())
+}
+
+/// Opens `count` connections to each endpoint of a lane, one after the other, so that no host meets a burst of
+/// handshakes. They are under the pool's rules from then on: one that stays idle for too long is closed, and none is
+/// opened again ahead of need. A host that cannot be reached is left to the requests, which judge it.
+async fn warm_up(lane: Rc<Lane>, count: usize) {
+    let source = lane.source.spec().id;
+    for endpoint in &lane.endpoints {
+        let host = endpoint.host();
+        match lane.client.warm(endpoint, count, &lane.limits).await {
+            Ok(open) => tracing::debug!(%source, host, open, "connections are open ahead of need"),
+            Err(failure) => tracing::debug!(%source, host, why = %failure.message, "no connection ahead of need"),
+        }
+    }
 }
 
 /// Sends the audit log's entries on before their batch is full.
