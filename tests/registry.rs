@@ -46,6 +46,7 @@ fn kinds_and_plans_are_sound() {
         }
         for kind in spec.kinds {
             assert!(!kind.every.is_zero(), "{} {}", spec.id, kind.kind);
+            assert_eq!(kind.past.ranges, kind.past.rows > 0, "{} {}: pages without rows", spec.id, kind.kind);
             let takes_symbols = kind.batching.symbols_max() > 0;
             assert!(takes_symbols || kind.examples.is_empty(), "{} {}: symbols for a kind without", spec.id, kind.kind);
         }

@@ -81,7 +81,7 @@ pub async fn serve(lanes: Rc<Vec<Rc<Lane>>>, mut mailbox: Mailbox<Command>, publ
 async fn answer(lane: Rc<Lane>, mut order: FetchOrder) {
     let deadline = Deadline::after(Mono::now(), order.deadline.unwrap_or(lane.deadline));
     let attempts = order.attempts_max.unwrap_or(lane.attempts_max);
-    let fetched = async { Some(fetch(&lane, &order.query, deadline, attempts).await) };
+    let fetched = async { Some(fetch_span(&lane, &order.query, deadline, attempts).await) };
     // A caller that went away frees the request's slots at once.
     let abandoned = async {
         order.reply.abandoned().await;
@@ -90,5 +90,16 @@ async fn answer(lane: Rc<Lane>, mut order: FetchOrder) {
     let fetched = futures_lite::future::or(fetched, abandoned).await;
     if let Some(fetched) = fetched {
         let _ = order.reply.send(fetched);
+    }
+}
+
+/// Asks once more where the first answer tells no more than where a span begins.
+async fn fetch_span(lane: &Lane, query: &Query, deadline: Deadline, attempts: u32) -> Result<Fetched, Judgement> {
+    let fetched = fetch(lane, query, deadline, attempts).await?;
+    match &fetched.next {
+        Some(next) if fetched.records.is_empty() && query.range.is_some() && query.cursor.is_none() => {
+            fetch(lane, &query.clone().cursor(next.clone()), deadline, attempts).await
+        }
+        _ => Ok(fetched),
     }
 }

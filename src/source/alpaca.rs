@@ -14,8 +14,8 @@ use crate::model::{Data, Interval, IntervalUnit, Judgement, Kind, Native, News, 
 use crate::source::alpaca::body::{BarRow, ErrorBody, NewsPage, Page, QuoteRow, Snapshot, SnapshotForm, TradeRow, at};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status, tickers,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaReport, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status, tickers,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::Pairs;
@@ -338,19 +338,19 @@ static SPEC: Spec = Spec {
     kinds: &[
         KindSpec { kind: Kind::Ticker, batching: Batching::Many(100), ..KIND },
         KindSpec { kind: Kind::Quote, batching: Batching::Many(100), every: Duration::from_secs(2), ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(ROWS_MAX), ..KIND },
         KindSpec {
             kind: Kind::Bar,
             batching: Batching::Many(100),
             intervals: INTERVALS,
-            ranges: true,
+            past: Past::ranged(ROWS_MAX),
             every: Duration::from_secs(10),
             ..KIND
         },
         KindSpec {
             kind: Kind::News,
             batching: Batching::Optional,
-            ranges: true,
+            past: Past::ranged(50),
             every: Duration::from_secs(10),
             examples: &[],
             ..KIND
@@ -406,7 +406,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "MSFT"],
 };

@@ -13,8 +13,8 @@ use crate::model::{
 use crate::source::listing::{self, names};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, State,
+    Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, times};
@@ -386,7 +386,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["IBM", "MSFT"],
 };

@@ -2,19 +2,21 @@
 //! Facts: Binance's REST documentation (rest-api.md, errors.md), state of 2026-07-21. Prices and sizes are decimal
 //! strings, times are integer milliseconds. Instrument names have no separator and are never split by guessing.
 
+mod trades;
+
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 
 use crate::model::{
-    Balance, Bar, Book, Data, Dec, Interval, Judgement, Kind, Level, Native, Query, Quote, Side, SourceId, Symbol,
-    Ticker, TimeRange, Trade, Verdict,
+    Balance, Bar, Book, Data, Dec, Interval, Judgement, Kind, Level, Native, Query, Quote, SourceId, Symbol, Ticker,
+    TimeRange, Verdict,
 };
 use crate::source::spec::{intervals, samples};
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaReport,
-    QuotaScope, Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, Ids, Instrument, KeyUse, KindSpec, Past, Prerequisite,
+    QuotaReport, QuotaScope, Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, sign, times};
@@ -46,24 +48,27 @@ impl Source for Binance {
         match query.kind {
             Kind::Ticker => Ok(with_symbols(Request::get("/api/v3/ticker/24hr"), cx).weight(ticker_weight(cx))),
             Kind::Quote => Ok(with_symbols(Request::get("/api/v3/ticker/bookTicker"), cx).weight(quote_weight(cx))),
-            Kind::Trade if query.range.is_some() => {
-                // Later pages go on by id, which excludes a time.
-                let first = query.cursor.is_none();
-                Ok(Request::get("/api/v3/aggTrades")
-                    .param("symbol", cx.only_native()?)
-                    .param_opt("fromId", query.cursor.as_ref())
-                    .param_opt("startTime", range_ms(|range| range.from).filter(|_| first))
-                    .param_opt("endTime", range_ms(|range| range.to).filter(|_| first).map(|ms| ms - 1))
-                    .param("limit", query.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX))
-                    .weight(4))
-            }
+            // Trades are found by their ids alone. Which id a span begins with tell the aggregated ones, found by time.
+            Kind::Trade if trades::is_search(query) => Ok(Request::get("/api/v3/aggTrades")
+                .param("symbol", cx.only_native()?)
+                .param_opt("startTime", range_ms(|range| range.from))
+                .param("limit", 1)
+                .weight(4)),
             Kind::Trade => {
-                let path = if query.cursor.is_some() { "/api/v3/historicalTrades" } else { "/api/v3/trades" };
-                Ok(Request::get(path)
-                    .param("symbol", cx.only_native()?)
-                    .param_opt("fromId", query.cursor.as_ref())
-                    .param_opt("limit", query.limit.map(|rows| rows.clamp(1, ROWS_MAX)))
-                    .weight(25))
+                let rows = query.limit.or(query.range.map(|_| ROWS_MAX)).map(|rows| rows.clamp(1, ROWS_MAX));
+                let request = match &query.cursor {
+                    // Not among what the data-only host serves; it asked for a key for years.
+                    Some(id) => {
+                        let old = Request::get("/api/v3/historicalTrades").base(ACCOUNT);
+                        let old = match cx.credentials.find(KEY) {
+                            Some(key) => old.header_secret("x-mbx-apikey", key.expose()),
+                            None => old,
+                        };
+                        old.param("symbol", cx.only_native()?).param("fromId", id)
+                    }
+                    None => Request::get("/api/v3/trades").param("symbol", cx.only_native()?),
+                };
+                Ok(request.param_opt("limit", rows).weight(25))
             }
             Kind::Bar => {
                 let interval = SPEC.interval(query)?;
@@ -104,7 +109,8 @@ impl Source for Binance {
         let decoded = match cx.query.kind {
             Kind::Ticker => decode_summaries(cx, &answer.body, |row| row.ticker(), out).map(|()| None),
             Kind::Quote => decode_summaries(cx, &answer.body, |row| row.quote(), out).map(|()| None),
-            Kind::Trade => decode_trades(cx, &answer.body, out),
+            Kind::Trade if trades::is_search(cx.query) => trades::first(cx, &answer.body),
+            Kind::Trade => trades::decode(cx, &answer.body, out),
             Kind::Bar => decode_bars(cx, answer, out),
             Kind::Book => decode_book(cx, &answer.body, out).map(|()| None),
             Kind::Balance => decode_balances(&answer.body, out).map(|()| None),
@@ -295,48 +301,6 @@ fn decode_summaries(
     Ok(())
 }
 
-/// A row of `trades` and `historicalTrades`, or of `aggTrades` with its one-letter names.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TradeRow {
-    #[serde(alias = "a")]
-    id: u64,
-    #[serde(alias = "p")]
-    price: Dec,
-    #[serde(alias = "q")]
-    qty: Dec,
-    /// Milliseconds.
-    #[serde(alias = "T")]
-    time: i64,
-    /// The buyer was passive, so the aggressor sold.
-    #[serde(alias = "m")]
-    is_buyer_maker: bool,
-}
-
-fn decode_trades(cx: &Context<'_>, body: &[u8], out: &mut Batch) -> Result<Option<CompactString>, Judgement> {
-    let rows: Vec<TradeRow> = json::plain(body).read()?;
-    for row in &rows {
-        let side = if row.is_buyer_maker { Side::Sell } else { Side::Buy };
-        let trade = Trade {
-            id: Some(format_compact!("{}", row.id)),
-            price: row.price,
-            size: row.qty,
-            side: Some(side),
-            volume_unit: None,
-        };
-        let (symbol, native) = cx.names(None);
-        out.push(symbol, native, Some(times::millis("time", row.time)?), Data::Trade(trade));
-    }
-    // Recent trades have no next page: only reading on from an id, or through a span of time, goes forward.
-    let asked = cx.query.limit.unwrap_or(if cx.query.range.is_some() { ROWS_MAX } else { 500 });
-    let full = rows.len() as u32 >= asked.clamp(1, ROWS_MAX);
-    let goes_on = |row: &&TradeRow| match cx.query.range {
-        Some(range) => row.time < range.to.as_millis(),
-        None => cx.query.cursor.is_some(),
-    };
-    Ok(rows.last().filter(|_| full).filter(goes_on).map(|row| format_compact!("{}", row.id.saturating_add(1))))
-}
-
 json::row! {
     /// A kline: an array of twelve, of which the first nine are of use.
     struct Kline {
@@ -513,8 +477,19 @@ static SPEC: Spec = Spec {
     kinds: &[
         KindSpec { kind: Kind::Ticker, ..SUMMARIES },
         KindSpec { kind: Kind::Quote, ..SUMMARIES },
-        KindSpec { kind: Kind::Trade, ranges: true, every: Duration::from_secs(5), ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec {
+            kind: Kind::Trade,
+            past: Past::ranged(ROWS_MAX).ids(Ids::Forward),
+            every: Duration::from_secs(5),
+            ..KIND
+        },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(ROWS_MAX),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
         KindSpec { kind: Kind::Book, every: Duration::from_secs(5), ..KIND },
         KindSpec {
             kind: Kind::Balance,
@@ -556,7 +531,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: PAIRS,
 };
@@ -754,25 +729,24 @@ mod tests {
         let at = |ms| UnixNanos::from_millis(ms).unwrap();
         let span = btc(Kind::Trade).range(at(1_767_225_598_000), at(1_767_225_600_000)).limit(1);
         let target = |query: &Query| testing::request(&Binance, query).unwrap().target().to_owned();
-        assert_eq!(
-            target(&span),
-            "/api/v3/aggTrades?symbol=BTCUSDT&startTime=1767225598000&endTime=1767225599999&limit=1"
-        );
-        assert_eq!(
-            target(&span.clone().cursor("966492863")),
-            "/api/v3/aggTrades?symbol=BTCUSDT&fromId=966492863&limit=1"
-        );
+        assert_eq!(target(&span), "/api/v3/aggTrades?symbol=BTCUSDT&startTime=1767225598000&limit=1");
+        let page = span.clone().cursor("5711468873");
+        assert_eq!(target(&page), "/api/v3/historicalTrades?symbol=BTCUSDT&fromId=5711468873&limit=1");
         let next = |query: &Query, sample| {
             let (state, credentials) = (State::default(), testing::credentials(&Binance));
             let cx = Context::new(&Binance, query, &state, &credentials, "", testing::NOW).unwrap();
             let answer = Answer::new(200, SPEC.sample(sample).unwrap());
             Binance.decode(&cx, &answer, &mut Batch::new(SPEC.id, UnixNanos::EPOCH)).unwrap()
         };
-        assert_eq!(next(&span, "agg_trades.json").as_deref(), Some("966492863"));
-        assert_eq!(next(&span.clone().limit(2), "agg_trades.json"), None);
-        let before = btc(Kind::Trade).range(at(1_767_225_597_000), at(1_767_225_598_000)).limit(1);
-        assert_eq!(next(&before, "agg_trades.json"), None);
-        assert_eq!(next(&btc(Kind::Trade).limit(2), "trades.json"), None);
+        assert_eq!(next(&span, "agg_trades.json").as_deref(), Some("5711468873"), "where the first page begins");
+        let before = btc(Kind::Trade).range(at(1_767_225_597_000), at(1_767_225_598_000));
+        assert_eq!(next(&before, "agg_trades.json"), None, "the first trade is behind the span");
+        assert_eq!(next(&page.clone().limit(2), "trades.json").as_deref(), Some("5711468875"));
+        assert_eq!(next(&page.clone().limit(3), "trades.json"), None, "a page that is not full is the last");
+        let early = btc(Kind::Trade).range(at(1_767_225_598_000), at(1_767_225_599_000)).cursor("5711468873");
+        assert_eq!(next(&early.clone().limit(2), "trades.json"), None);
+        let found = testing::decode(&Binance, &early, 200, SPEC.sample("trades.json").unwrap()).unwrap();
+        assert_eq!(found.len(), 1, "the second trade is behind the span");
         assert_eq!(next(&btc(Kind::Trade).limit(2).cursor("1"), "trades.json").as_deref(), Some("5711468875"));
     }
 

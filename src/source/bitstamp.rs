@@ -14,8 +14,8 @@ use crate::model::{
 use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Reach,
+    Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{self, Id, Int, OneOrMany};
@@ -388,6 +388,8 @@ fn rows_max(query: &Query) -> u32 {
 }
 
 const ROWS_MAX: u32 = 1_000;
+/// Older trades are not served.
+const DAY: Duration = Duration::from_secs(86_400);
 const PAIRS: &[&str] = &["BTC-USD", "ETH-USD", "XRP-USD"];
 
 static PREREQUISITES: &[Prerequisite] = &[Prerequisite {
@@ -403,8 +405,14 @@ static SPEC: Spec = Spec {
     bases: &[Base { name: "api", url: "https://www.bitstamp.net" }],
     kinds: &[
         KindSpec { whole_market: true, every: Duration::from_secs(2), ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(ROWS_MAX).reach(Reach::Time(DAY)), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(ROWS_MAX),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
     credentials: &[],
@@ -436,7 +444,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: PAIRS,
 };

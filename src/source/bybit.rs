@@ -16,8 +16,8 @@ use crate::model::{
 use crate::source::contract::{self, Contract};
 use crate::source::spec::{intervals, samples};
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{Blank, Int};
@@ -516,6 +516,7 @@ const LINEAR: &str = "linear";
 const OPTION: &str = "option";
 const SPOT: &str = "spot";
 const BARS_MAX: u32 = 1_000;
+const BARS: Past = Past::ranged(BARS_MAX);
 const BAN: Duration = Duration::from_secs(600);
 
 static PREREQUISITES: &[Prerequisite] = &[
@@ -535,7 +536,7 @@ static SPEC: Spec = Spec {
     kinds: &[
         KindSpec { kind: Kind::Ticker, whole_market: true, every: Duration::from_secs(2), ..KIND },
         KindSpec { kind: Kind::Trade, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec { kind: Kind::Bar, intervals: INTERVALS, past: BARS, every: Duration::from_secs(10), ..KIND },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
     credentials: &[],
@@ -559,7 +560,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["BTC-USDT", "ETH-USDT"],
 };

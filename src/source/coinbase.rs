@@ -13,8 +13,8 @@ use crate::model::{
 };
 use crate::source::spec::{intervals, samples};
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Ids, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope,
+    Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{Blank, Int};
@@ -445,8 +445,14 @@ static SPEC: Spec = Spec {
     bases: &[Base { name: "api", url: "https://api.exchange.coinbase.com" }],
     kinds: &[
         KindSpec { kind: Kind::Ticker, every: Duration::from_secs(2), ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(TRADES_MAX).ids(Ids::Backward), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(CANDLES_MAX),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
         KindSpec { kind: Kind::Book, every: Duration::from_secs(10), ..KIND },
     ],
     credentials: &[],
@@ -467,7 +473,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["BTC-USD", "ETH-USD"],
 };

@@ -12,7 +12,7 @@ use crate::source::bars::{self, Candle};
 use crate::source::coins::{self, Coins};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope,
+    Base, Batch, Batching, Context, Credential, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope,
     Source, Spec, State, Tier, by_status,
 };
 use crate::wire::fields::{self, Int, Pairs};
@@ -418,7 +418,13 @@ static SPEC: Spec = Spec {
     ],
     kinds: &[
         KindSpec { batching: Batching::Many(COINS_MAX), every: Duration::from_secs(5), ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(180),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
     ],
     credentials: &[
         Credential {
@@ -451,7 +457,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["BTC-USD", "ETH-USD", "SOL-USD"],
 };

@@ -16,8 +16,8 @@ use crate::model::{
 use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::{self, Id, Int, OneOrMany};
 use crate::wire::{Answer, Request, json, times};
@@ -70,7 +70,7 @@ impl Source for Deribit {
                     Some(range) => (range.from.as_millis(), range.to.as_millis() - 1),
                     None => {
                         let length = interval.duration().unwrap_or_default();
-                        let rows = query.limit.unwrap_or(100).clamp(1, ROWS_MAX);
+                        let rows = query.limit.unwrap_or(100).clamp(1, BARS.rows);
                         (cx.now.saturating_sub(length * rows).as_millis(), cx.now.as_millis())
                     }
                 };
@@ -514,7 +514,7 @@ fn trades_max(cx: &Context<'_>) -> u32 {
 const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 /// Credits of a call that is not a matching-engine request.
 const CREDITS: u32 = 500;
-const ROWS_MAX: u32 = 5_000;
+const BARS: Past = Past::ranged(5_000);
 
 static PREREQUISITES: &[Prerequisite] = &[Prerequisite {
     name: "instruments",
@@ -529,8 +529,8 @@ static SPEC: Spec = Spec {
     bases: &[Base { name: "api", url: "https://www.deribit.com" }],
     kinds: &[
         KindSpec { every: Duration::from_secs(2), ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(1_000), ..KIND },
+        KindSpec { kind: Kind::Bar, intervals: INTERVALS, past: BARS, every: Duration::from_secs(10), ..KIND },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
     credentials: &[],
@@ -558,7 +558,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["BTC-USD.PERP", "ETH-USD.PERP"],
 };

@@ -14,8 +14,8 @@ use crate::source::bars::Candle;
 use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaReport, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::Int;
 use crate::wire::{Answer, Request, fields, json, times};
@@ -331,7 +331,7 @@ static SPEC: Spec = Spec {
                 RESOLUTIONS[6].0,
                 RESOLUTIONS[7].0,
             ],
-            ranges: true,
+            past: Past::ranged(ROWS_MAX),
             every: Duration::from_secs(10),
             examples: &["AAPL", "BTC-USDT"],
             ..KIND
@@ -339,7 +339,7 @@ static SPEC: Spec = Spec {
         KindSpec {
             kind: Kind::News,
             batching: Batching::Optional,
-            ranges: true,
+            past: Past::ranged(1_000),
             every: Duration::from_secs(10),
             examples: &["AAPL"],
             ..KIND
@@ -369,7 +369,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "MSFT"],
 };

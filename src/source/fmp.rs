@@ -15,8 +15,8 @@ use crate::source::bars::Candle;
 use crate::source::listing::{self, filled, names};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, State,
+    Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::Int;
 use crate::wire::{Answer, Request, fields, json, times};
@@ -367,14 +367,14 @@ static SPEC: Spec = Spec {
                 INTERVALS[5].0,
                 INTERVALS[6].0,
             ],
-            ranges: true,
+            past: Past::ranged(ROWS_MAX),
             every: Duration::from_secs(10),
             ..KIND
         },
         KindSpec {
             kind: Kind::News,
             batching: Batching::Optional,
-            ranges: true,
+            past: Past::ranged(NEWS_ROWS_MAX),
             every: Duration::from_secs(10),
             examples: &["AAPL"],
             ..KIND
@@ -407,7 +407,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "MSFT"],
 };

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::model::{Data, Dec, Judgement, Kind, Native, Rate, SourceId, Symbol, Verdict};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, Tier, WindowShape,
+    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, Tier, WindowShape,
     WindowSpec, by_status,
 };
 use crate::wire::fields::Pairs;
@@ -206,7 +206,7 @@ static SPEC: Spec = Spec {
         batching: Batching::Many(30),
         whole_market: false,
         intervals: &[],
-        ranges: true,
+        past: Past::ranged(10_000),
         every: Duration::from_secs(5),
         examples: &["EUR-USD", "EUR-GBP", "EUR-JPY"],
     }],

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use crate::model::{Data, Dec, Judgement, Kind, Native, Observation, SourceId, Symbol, Verdict};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaReport, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, times};
 
@@ -158,7 +158,7 @@ static SPEC: Spec = Spec {
         batching: Batching::One,
         whole_market: false,
         intervals: &[],
-        ranges: true,
+        past: Past::ranged(ROWS_MAX),
         every: Duration::from_secs(5),
         examples: &["DGS10", "UNRATE", "GDP"],
     }],

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::model::{Data, Judgement, Kind, Native, News, SourceId, Symbol, Verdict};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier, WindowShape,
-    WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, State, Tier,
+    WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::{Answer, Request, json, times};
@@ -230,7 +230,7 @@ static SPEC: Spec = Spec {
         batching: Batching::Optional,
         whole_market: false,
         intervals: &[],
-        ranges: true,
+        past: Past::ranged(ROWS_MAX),
         every: Duration::from_secs(6),
         examples: &["bitcoin"],
     }],

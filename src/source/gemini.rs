@@ -13,8 +13,8 @@ use crate::model::{
 use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{self, Id, Int, OneOrMany};
@@ -378,7 +378,7 @@ static SPEC: Spec = Spec {
     bases: &[Base { name: "api", url: "https://api.gemini.com" }],
     kinds: &[
         KindSpec { ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(ROWS_MAX), ..KIND },
         KindSpec { kind: Kind::Bar, intervals: INTERVALS, ..KIND },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
@@ -412,7 +412,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(10),
     examples: PAIRS,
 };

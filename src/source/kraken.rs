@@ -16,8 +16,8 @@ use crate::model::{
 };
 use crate::source::spec::{intervals, samples};
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Ids, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Reach,
+    Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::Int;
@@ -472,6 +472,8 @@ fn by_errors(answer: &Answer, errors: &[&str]) -> Option<Judgement> {
 }
 
 const TRADES_MAX: u32 = 1_000;
+/// Bars that are over; older ones are never served.
+const BARS_MAX: u32 = 720;
 const LEVELS_MAX: u32 = 500;
 
 const CODED_COINS: &[&str] = &["ETC", "ETH", "LTC", "MLN", "REP", "XBT", "XDG", "XLM", "XMR", "XRP", "ZEC"];
@@ -496,8 +498,13 @@ static SPEC: Spec = Spec {
             every: Duration::from_secs(5),
             ..KIND
         },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(TRADES_MAX).ids(Ids::ByTime), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(BARS_MAX).reach(Reach::Rows(BARS_MAX)),
+            ..KIND
+        },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
     credentials: &[],
@@ -518,7 +525,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(10),
     examples: &["BTC-USD", "ETH-USD"],
 };

@@ -14,8 +14,8 @@ use crate::model::{
 use crate::source::bars::{self, Candle};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaReport, QuotaScope,
-    Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaReport,
+    QuotaScope, Source, Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{self, Id, Int, OneOrMany};
@@ -408,7 +408,13 @@ static SPEC: Spec = Spec {
     kinds: &[
         KindSpec { whole_market: true, every: Duration::from_secs(2), ..KIND },
         KindSpec { kind: Kind::Trade, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(ROWS_MAX as u32),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
     credentials: &[],
@@ -438,7 +444,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: PAIRS,
 };

@@ -42,7 +42,10 @@ mod yahoo_finance;
 pub use instruments::{Instrument, Instruments};
 pub use judge::{by_status, judge};
 pub use offline::judge_offline;
-pub use spec::{Base, Batching, Credential, Evidence, KeyUse, KindSpec, Prerequisite, QuotaScope, Sample, Spec, Tier};
+pub use spec::{
+    Base, Batching, Credential, Evidence, Ids, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Reach, Sample, Spec,
+    Tier,
+};
 // A source states the very limits that the quota keeps.
 pub use crate::policy::{WindowShape, WindowSpec};
 

@@ -11,8 +11,8 @@ use crate::model::{Data, Judgement, Kind, Native, News, SourceId, Symbol, Verdic
 use crate::source::listing::{self, filled};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, State,
+    Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, times};
 
@@ -192,7 +192,7 @@ static SPEC: Spec = Spec {
         batching: Batching::Optional,
         whole_market: false,
         intervals: &[],
-        ranges: true,
+        past: Past::ranged(ROWS_MAX),
         every: Duration::from_secs(22),
         examples: &["AAPL", "MSFT"],
     }],

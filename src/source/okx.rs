@@ -14,8 +14,8 @@ use crate::model::{
 use crate::source::contract::{self, Contract};
 use crate::source::spec::{intervals, samples};
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::fields::{Blank, Int};
 use crate::wire::json::Doc;
@@ -505,8 +505,14 @@ static SPEC: Spec = Spec {
     bases: &[Base { name: "api", url: "https://www.okx.com" }],
     kinds: &[
         KindSpec { kind: Kind::Ticker, whole_market: true, every: Duration::from_secs(2), ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(HISTORY_ROWS_MAX), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(HISTORY_ROWS_MAX),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
         KindSpec { kind: Kind::Book, ..KIND },
     ],
     credentials: &[],
@@ -538,7 +544,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["BTC-USDT", "ETH-USDT"],
 };

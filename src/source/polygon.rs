@@ -15,8 +15,8 @@ use crate::model::{Bar, Data, Interval, IntervalUnit, Judgement, Kind, Native, N
 use crate::source::polygon::body::{Agg, Article, DaySummary, Page, Snapshot, Tick, is_page, refusal};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    WindowShape, WindowSpec, tickers,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, State,
+    Tier, WindowShape, WindowSpec, tickers,
 };
 use crate::time::UnixNanos;
 use crate::wire::request::encode;
@@ -350,12 +350,18 @@ static SPEC: Spec = Spec {
     kinds: &[
         KindSpec { kind: Kind::Ticker, batching: Batching::Many(SNAPSHOTS_MAX), whole_market: true, ..KIND },
         KindSpec { kind: Kind::Quote, batching: Batching::Many(SNAPSHOTS_MAX), ..KIND },
-        KindSpec { kind: Kind::Trade, ranges: true, ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec { kind: Kind::Trade, past: Past::ranged(ROWS_MAX), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(ROWS_MAX),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
         KindSpec {
             kind: Kind::News,
             batching: Batching::Optional,
-            ranges: true,
+            past: Past::ranged(1_000),
             every: Duration::from_secs(10),
             examples: &[],
             ..KIND
@@ -400,7 +406,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "MSFT"],
 };

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use crate::model::{Data, Filing, Judgement, Kind, Native, Query, SourceId, Symbol, Verdict};
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, Instrument, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::time::UnixNanos;
 use crate::wire::fields::{Int, Pairs};
@@ -378,7 +378,7 @@ static SPEC: Spec = Spec {
         batching: Batching::One,
         whole_market: false,
         intervals: &[],
-        ranges: true,
+        past: Past::ranged(1_000),
         every: Duration::from_secs(5),
         examples: &["AAPL", "MSFT"],
     }],

@@ -84,12 +84,70 @@ pub struct KindSpec {
     pub whole_market: bool,
     /// Bar lengths the provider offers; empty for other kinds.
     pub intervals: &'static [Interval],
-    /// Whether `Query::range` is honoured.
-    pub ranges: bool,
+    /// How its past can be asked for.
+    pub past: Past,
     /// How often the embedded default and a configuration without `every` poll it.
     pub every: Duration,
     /// What the embedded default polls: canonical symbols; empty where the kind takes none.
     pub examples: &'static [&'static str],
+}
+
+/// How the past of a kind can be asked for, page by page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Whether `Query::range` is honoured.
+    pub ranges: bool,
+    /// How its records are numbered, and asked for by number.
+    pub ids: Ids,
+    /// Rows of one page at most; zero where there is no past.
+    pub rows: u32,
+    /// How far back it reaches.
+    pub reach: Reach,
+}
+
+impl Past {
+    /// Only what is newest can be asked for.
+    pub const NONE: Past = Past { ranges: false, ids: Ids::Loose, rows: 0, reach: Reach::All };
+
+    /// By spans of time, in pages of so many rows.
+    pub const fn ranged(rows: u32) -> Past {
+        Past { ranges: true, rows, ..Past::NONE }
+    }
+
+    /// The same with records that are numbered so.
+    pub const fn ids(self, ids: Ids) -> Past {
+        Past { ids, ..self }
+    }
+
+    /// The same, no further back than that.
+    pub const fn reach(self, reach: Reach) -> Past {
+        Past { reach, ..self }
+    }
+}
+
+/// How the records of one instrument are numbered. Where the numbers are consecutive, a missing one is a record that was
+/// missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// Consecutive; `Query::cursor` is the id before which a page ends, and pages go back.
+    Backward,
+    /// Consecutive; asked for by time alone.
+    ByTime,
+    /// Consecutive; `Query::cursor` is the id with which a page begins, and pages go on to later ones.
+    Forward,
+    /// Not consecutive.
+    Loose,
+}
+
+/// How far back a provider serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To the beginning, as far as is known.
+    All,
+    /// So many of the newest rows.
+    Rows(u32),
+    /// For so long.
+    Time(Duration),
 }
 
 /// Whether a kind needs a key.

@@ -11,8 +11,8 @@ use crate::model::{Interval, IntervalUnit, Judgement, Kind, Native, SourceId, Sy
 use crate::source::listing;
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaScope, Source, Spec, State, Tier,
-    WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaScope, Source, Spec, State,
+    Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, request, times};
 
@@ -240,7 +240,7 @@ static SPEC: Spec = Spec {
                 INTERVALS[7].0,
                 INTERVALS[8].0,
             ],
-            ranges: true,
+            past: Past::ranged(ROWS_MAX),
             every: Duration::from_secs(10),
             examples: &["AAPL", "BTC-USD"],
             ..KIND
@@ -248,7 +248,7 @@ static SPEC: Spec = Spec {
         KindSpec {
             kind: Kind::News,
             batching: Batching::Optional,
-            ranges: true,
+            past: Past::ranged(NEWS_ROWS_MAX),
             every: Duration::from_secs(10),
             examples: &["AAPL"],
             ..KIND
@@ -294,7 +294,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "MSFT"],
 };

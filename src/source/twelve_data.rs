@@ -14,8 +14,8 @@ use crate::model::{Data, Dec, Interval, IntervalUnit, Judgement, Kind, Native, S
 use crate::source::bars::Candle;
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, QuotaReport, QuotaScope, Source, Spec,
-    State, Tier, WindowShape, WindowSpec, by_status, tickers,
+    Base, Batch, Batching, Context, Credential, Evidence, KeyUse, KindSpec, Past, QuotaReport, QuotaScope, Source,
+    Spec, State, Tier, WindowShape, WindowSpec, by_status, tickers,
 };
 use crate::wire::fields::{Int, Pairs};
 use crate::wire::{Answer, Request, json, times};
@@ -327,7 +327,13 @@ static SPEC: Spec = Spec {
     bases: &[Base { name: "api", url: "https://api.twelvedata.com" }],
     kinds: &[
         KindSpec { kind: Kind::Ticker, every: Duration::from_secs(5), ..KIND },
-        KindSpec { kind: Kind::Bar, intervals: INTERVALS, ranges: true, every: Duration::from_secs(10), ..KIND },
+        KindSpec {
+            kind: Kind::Bar,
+            intervals: INTERVALS,
+            past: Past::ranged(ROWS_MAX),
+            every: Duration::from_secs(10),
+            ..KIND
+        },
     ],
     credentials: &[Credential { variable: KEY, about: "API key", simulated: "simulated-twelve-data-key" }],
     tiers: &[
@@ -361,7 +367,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "EUR-USD"],
 };

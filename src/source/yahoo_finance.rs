@@ -11,8 +11,8 @@ use crate::model::{Interval, IntervalUnit, Judgement, Kind, Native, Query, Sourc
 use crate::source::listing;
 use crate::source::spec::samples;
 use crate::source::{
-    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, Prerequisite, QuotaScope, Source, Spec, State, Tier,
-    WindowShape, WindowSpec, by_status,
+    Base, Batch, Batching, Context, Evidence, KeyUse, KindSpec, Past, Prerequisite, QuotaScope, Source, Spec, State,
+    Tier, WindowShape, WindowSpec, by_status,
 };
 use crate::wire::{Answer, Request, json, request};
 
@@ -327,7 +327,7 @@ static SPEC: Spec = Spec {
         KindSpec {
             kind: Kind::Bar,
             intervals: BAR_INTERVALS,
-            ranges: true,
+            past: Past::ranged(ROWS_MAX),
             every: Duration::from_secs(10),
             examples: &["AAPL", "BTC-USD"],
             ..KIND
@@ -355,7 +355,7 @@ const KIND: KindSpec = KindSpec {
     batching: Batching::One,
     whole_market: false,
     intervals: &[],
-    ranges: false,
+    past: Past::NONE,
     every: Duration::from_secs(5),
     examples: &["AAPL", "MSFT", "BTC-USD"],
 };
