@@ -13,6 +13,7 @@ mod profile;
 mod recordings;
 mod render;
 mod routes;
+mod series;
 mod server;
 mod service;
 mod tls;

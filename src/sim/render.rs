@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::model::{Dec, Interval};
 use crate::sim::routes::{Asked, End, Route, Times};
+use crate::sim::series;
 use crate::time::UnixNanos;
 
 /// Renders the answer of a route.
@@ -28,6 +29,10 @@ pub fn render(
     }
     let mut body: Value = serde_json::from_str(sample).map_err(|error| format!("{}: {error}", route.sample))?;
     let (names, bare) = instruments(route, asked, captures);
+    if let Some(series) = &route.series {
+        series::fill(route, series, &mut body, names.first().map(String::as_str), asked, now)?;
+        return serialise(&body);
+    }
     let Some(each) = &route.each else {
         animate(route, &mut body, names.first().map(String::as_str), asked, now)?;
         return serialise(&body);
@@ -153,13 +158,7 @@ fn animate(
     }
     let walk = walk_ppm(name.unwrap_or(""), now);
     for pointer in &route.price {
-        visit(row, pointer, &mut |value| {
-            map_decimal(value, |dec| {
-                let moved = dec.mantissa().checked_mul(i128::from(walk)).ok_or("too many digits")? / 1_000_000;
-                Dec::from_parts(moved, dec.places()).map_err(|_| "out of range")
-            })
-            .map_err(|why| wrong(pointer, why))
-        })?;
+        visit(row, pointer, &mut |value| walked(value, walk).map_err(|why| wrong(pointer, why)))?;
     }
     let ticks = (now.as_secs() - COUNT_EPOCH_SECS).max(0);
     for pointer in &route.count {
@@ -178,9 +177,7 @@ fn animate(
         visit(row, pointer, &mut |value| {
             if let Value::String(text) = value {
                 index += 1;
-                let digits = format!("{:012}", (now.as_secs() as u64).wrapping_mul(16) + index % 16);
-                let keep = text.chars().count().saturating_sub(digits.len());
-                *text = text.chars().take(keep).chain(digits.chars()).collect();
+                *text = numbered(text, (now.as_secs() as u64).wrapping_mul(16) + index % 16);
             }
             Ok(())
         })?;
@@ -210,10 +207,7 @@ fn trim(route: &Route, row: &mut Value, asked: &Asked<'_>) -> Result<(), String>
 }
 
 fn shift_times(route: &Route, time: &Times, row: &mut Value, asked: &Asked<'_>, now: UnixNanos) -> Result<(), String> {
-    let zone = match &time.zone {
-        Some(name) => TimeZone::get(name).map_err(|error| format!("{}: {error}", route.sample))?,
-        None => TimeZone::UTC,
-    };
+    let zone = zone(route, time)?;
     let mut newest: Option<i64> = None;
     for (format, pointers) in &time.formats {
         for pointer in pointers {
@@ -273,7 +267,30 @@ fn shift_times(route: &Route, time: &Times, row: &mut Value, asked: &Asked<'_>, 
     Ok(())
 }
 
-fn step_nanos(step: Option<&str>, asked: &Asked<'_>) -> i64 {
+/// The zone of a route's wall times.
+pub(super) fn zone(route: &Route, time: &Times) -> Result<TimeZone, String> {
+    match &time.zone {
+        Some(name) => TimeZone::get(name).map_err(|error| format!("{}: {error}", route.sample)),
+        None => Ok(TimeZone::UTC),
+    }
+}
+
+/// A text whose last characters are the digits of `number`.
+pub(super) fn numbered(text: &str, number: u64) -> String {
+    let digits = format!("{number:012}");
+    let keep = text.chars().count().saturating_sub(digits.len());
+    text.chars().take(keep).chain(digits.chars()).collect()
+}
+
+/// Multiplies a price by so many millionths.
+pub(super) fn walked(value: &mut Value, walk: i64) -> Result<(), &'static str> {
+    map_decimal(value, |dec| {
+        let moved = dec.mantissa().checked_mul(i128::from(walk)).ok_or("too many digits")? / 1_000_000;
+        Dec::from_parts(moved, dec.places()).map_err(|_| "out of range")
+    })
+}
+
+pub(super) fn step_nanos(step: Option<&str>, asked: &Asked<'_>) -> i64 {
     let text = match step {
         None => return 1_000_000,
         Some(step) if step.starts_with("query-seconds:") => {
@@ -297,7 +314,7 @@ fn step_nanos(step: Option<&str>, asked: &Asked<'_>) -> i64 {
     length.map_or(60_000_000_000, |length| length.as_nanos() as i64)
 }
 
-fn read_time(format: &str, value: &Value, zone: &TimeZone) -> Option<i64> {
+pub(super) fn read_time(format: &str, value: &Value, zone: &TimeZone) -> Option<i64> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -323,7 +340,7 @@ fn read_time(format: &str, value: &Value, zone: &TimeZone) -> Option<i64> {
     i64::try_from(nanos).ok()
 }
 
-fn write_time(format: &str, value: &mut Value, nanos: i64, zone: &TimeZone) {
+pub(super) fn write_time(format: &str, value: &mut Value, nanos: i64, zone: &TimeZone) {
     if let Some(places) = unit_places(format) {
         let _ = map_decimal(value, |dec| {
             let unit_nanos = i128::from(10_i64.pow((9 - places) as u32));
@@ -375,7 +392,10 @@ fn unit_places(format: &str) -> Option<i32> {
 }
 
 /// Applies `map` to a decimal, number or string, keeping its JSON type. A null stays a null.
-fn map_decimal(value: &mut Value, map: impl FnOnce(Dec) -> Result<Dec, &'static str>) -> Result<(), &'static str> {
+pub(super) fn map_decimal(
+    value: &mut Value,
+    map: impl FnOnce(Dec) -> Result<Dec, &'static str>,
+) -> Result<(), &'static str> {
     match value {
         Value::Null => Ok(()),
         Value::String(text) => {
@@ -423,7 +443,7 @@ pub(super) fn visit(
 }
 
 /// A smooth, deterministic walk around one, in millionths: within 1 %, another for each instrument.
-fn walk_ppm(name: &str, now: UnixNanos) -> i64 {
+pub(super) fn walk_ppm(name: &str, now: UnixNanos) -> i64 {
     let seed = name.bytes().fold(17_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let phase = (seed % 628) as f64 / 100.0;
     let secs = (now.as_nanos() / 1_000_000) as f64 / 1_000.0;
@@ -436,7 +456,7 @@ fn serialise(body: &Value) -> Result<Vec<u8>, String> {
 }
 
 /// 2024-01-01T00:00:00Z.
-const COUNT_EPOCH_SECS: i64 = 1_704_067_200;
+pub(super) const COUNT_EPOCH_SECS: i64 = 1_704_067_200;
 
 #[cfg(test)]
 mod tests {

@@ -52,12 +52,38 @@
 //!
 //! [route.outer_time]                  # the same for times outside of the repeated element, pointers relative to the body
 //! date = ["/date"]
+//!
+//! # The rows are members of one long series (`sim/series.rs`): each has its own time, id and price for good. A request with
+//! # a span, an id or a page gets that part of it; any other gets the newest, as many as the sample has.
+//! [route.series]
+//! rows = "/observations"              # where they stand; the pointers above lead into them
+//! step = "3s"                         # between two rows; the route's own by default
+//! order = "descending"                # of the rows in an answer; ascending by default
+//! plain_order = "descending"          # of the sample, and without a span
+//! from = "query:startTime"            # where first and last moment stand (both included), and their format
+//! to = "query:endTime"
+//! form = "ms"                         # the default
+//! after = true                        # rows begin after `from`
+//! from_id = "query:fromId"            # the id that rows begin with, or end before
+//! before_id = "query:after"
+//! size = "query:limit"                # where the number of rows stands; with a span, so many without it, and at most
+//! rows_default = 500
+//! rows_max = 1000
+//! grows = true                        # without a span, more rows than the sample has come when more are asked for
+//! newest = true                       # of too many rows the newest are kept
+//! offset = "query:offset"             # where the rows to skip stand, or the page
+//! page = "query:page"
+//! total = ["/count"]                  # pointers to the rows of the whole span, and to those skipped
+//! skipped = ["/offset"]
+//! last = "/result/last"               # which of the times is that of the last row, or of one so many rows before it
+//! last_back = 1
 //! ```
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::sim::series::Series;
 use crate::source::Spec;
 
 /// The routes of one source, ready to match.
@@ -134,6 +160,8 @@ pub struct Route {
     /// The same outside of the repeated element.
     #[serde(default)]
     pub outer_time: Times,
+    /// How its rows go on before and behind the sample.
+    pub series: Option<Series>,
 }
 
 /// An end of a list.
