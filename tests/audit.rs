@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidegate::{Behavior, Engine, Environment, Fault, FaultRule, Force, Loader, Placement, Profile, Sim, SimSettings};
 
 #[test]
 fn a_run_has_one_line_for_each_attempt() {
@@ -129,6 +130,58 @@ fn bodies_are_kept_on_request_without_secrets() {
     // The answer of this prerequisite is nothing but a secret.
     let crumb = lines.iter().find(|line| is_crumb(line)).unwrap();
     assert_eq!(crumb["answer_body"], "***");
+}
+
+#[test]
+fn what_a_breaker_does_by_itself_is_an_action() {
+    let folder = Folder::new("breaker");
+    let listen = ([127, 0, 0, 1], 0).into();
+    let sim =
+        Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: true, recordings: None }).unwrap();
+    let url = sim.base_urls().into_iter().find(|(id, ..)| *id == "binance").unwrap().2;
+    let faults = Some(vec![FaultRule::always(Fault::named("http_500").unwrap())]);
+    let default = Behavior { faults, ..Behavior::default() };
+    sim.follow(Profile { default, ..Profile::default() }).unwrap();
+    let text = format!(
+        "data_dir = {:?}\n[breaker]\nfailures = 2\nopen_for = \"1s\"\n[sources.binance]\nbase_url = \"{url}\"\n\
+         [[sources.binance.polls]]\nkind = \"ticker\"\nsymbols = [\"BTC-USDT\"]\nevery = \"100ms\"\n",
+        folder.0.join("data")
+    );
+    let environment = Environment::default();
+    let settings = Loader::new(&environment).text("breaker.toml", text).load().into_result().unwrap();
+    let engine = Engine::builder(settings).one_shard().start().unwrap();
+    let entered = |state: &str| {
+        let snapshot = engine.metrics();
+        snapshot.sources["binance"].breaker_transitions.get(state).copied().unwrap_or_default()
+    };
+    folder.wait_until(|| entered("open") >= 2);
+    sim.follow(Profile::default()).unwrap();
+    folder.wait_until(|| entered("closed") >= 1);
+    engine.force_breaker("binance", Force::Disable).unwrap();
+    folder.wait_until(|| entered("disabled") >= 1);
+    engine.shutdown(Duration::from_secs(5)).wait().unwrap().unwrap();
+    sim.stop().unwrap();
+
+    let actions = folder.lines(&["audit", "--data", "data", "--actions"]);
+    let told = |line: &Value| {
+        let word = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        assert_eq!(
+            (word("source"), word("host"), word("shard")),
+            ("binance".into(), "binance.localhost".into(), "0".into())
+        );
+        assert!(line["ts"].as_i64().unwrap() > 0, "{line}");
+        [word("from"), word("to"), word("reason")]
+    };
+    let changes: Vec<_> = actions.iter().filter(|line| line["event"] == "breaker").map(told).collect();
+    assert_eq!(changes[0], ["closed", "open", "consecutive_failures"]);
+    assert_eq!(changes[1], ["open", "half_open", "open_for_is_over"]);
+    assert_eq!(changes[2], ["half_open", "open", "probe_failed"]);
+    assert_eq!(changes.last().unwrap()[..2], ["half_open", "closed"]);
+    assert!(changes.windows(2).all(|pair| pair[0][1] == pair[1][0]), "a step is missing: {changes:?}");
+    // The operator's act is told once, as what it is.
+    let forced: Vec<_> = actions.iter().filter(|line| line["event"] == "breaker_forced").collect();
+    assert_eq!(forced.len(), 1, "{actions:?}");
+    assert_eq!(forced[0]["force"], "disabled");
 }
 
 #[test]

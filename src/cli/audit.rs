@@ -1,4 +1,5 @@
-//! `tidegate audit`: prints the audit log, filtered: a line for each attempt, or the actions of whoever ran the engine.
+//! `tidegate audit`: prints the audit log, filtered: a line for each attempt, or what was done to the engine and what it
+//! decided by itself.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ pub struct AuditArgs {
     /// Only what was sent before this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub until: Option<UnixNanos>,
-    /// Instead of attempts, what was done to the engine: starts, stops, configurations, forced breakers.
+    /// Instead of attempts, what was done to the engine (starts, stops, configurations, forced breakers) and what its
+    /// breakers did by themselves.
     #[arg(long, conflicts_with_all = ["verdict", "reason", "attempt"])]
     pub actions: bool,
 }

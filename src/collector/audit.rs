@@ -1,5 +1,5 @@
 //! The audit log's side of the sink core: takes the shards' batches, writes them as lines into segments of the journal's
-//! form, and the operator's actions into segments of their own beside them. Owns both logs; not what is in an entry.
+//! form, and actions into segments of their own beside them. Owns both logs; not what is in an entry.
 //! Invariants: an entry counts as written once its line is in the log, and until then its batch is in hand and is tried
 //! again, or dropped with a count where that is the rule; there is one line for each entry and no other.
 
@@ -182,7 +182,7 @@ impl AuditLog {
         }
     }
 
-    /// Writes the operator's actions, which never are dropped by rule: they are few.
+    /// Writes the actions, which never are dropped by rule: they are few.
     async fn write_actions<F: Future<Output = Deadline>>(
         &mut self,
         drain: &mut AuditDrain,

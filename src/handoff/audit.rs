@@ -94,6 +94,11 @@ impl AuditSeat {
         self.shared().sources.iter().position(|known| known.id == source).and_then(|at| u16::try_from(at).ok())
     }
 
+    /// Adds an action of this shard itself, as [`AuditHandle::act`].
+    pub fn act(&self, action: AuditAction) {
+        self.shared().act(action);
+    }
+
     /// Adds the entry that `write` makes; its texts go into the batch it is given.
     pub fn push(&self, write: impl FnOnce(&mut AuditBatch) -> AuditEntry) {
         let is_whole = {
@@ -202,15 +207,7 @@ pub struct AuditHandle {
 impl AuditHandle {
     /// Adds an action; drops it with a count when very many wait.
     pub fn act(&self, action: AuditAction) {
-        {
-            let mut actions = lock(&self.shared.actions);
-            if actions.len() >= ACTIONS_MAX || self.shared.closed.load(Ordering::Acquire) {
-                self.shared.actions_dropped.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            actions.push_back(action);
-        }
-        self.shared.filled.ring();
+        self.shared.act(action);
     }
 
     /// The counters now.
@@ -339,6 +336,18 @@ struct Line {
 }
 
 impl Shared {
+    fn act(&self, action: AuditAction) {
+        {
+            let mut actions = lock(&self.actions);
+            if actions.len() >= ACTIONS_MAX || self.closed.load(Ordering::Acquire) {
+                self.actions_dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            actions.push_back(action);
+        }
+        self.filled.ring();
+    }
+
     fn counts(&self) -> AuditCounts {
         let written = self.written.load(Ordering::Relaxed);
         let dropped = self.dropped.load(Ordering::Relaxed);

@@ -100,12 +100,12 @@ pub struct AuditBatch {
     text: String,
 }
 
-/// Something that whoever runs the engine did to it.
+/// Something that whoever runs the engine did to it, or that it decided by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditAction {
     /// When.
     pub ts: UnixNanos,
-    /// What: `start`, `configuration`, `breaker_forced`, `stop`, `stopped`.
+    /// What: `start`, `configuration`, `breaker`, `breaker_forced`, `stop`, `stopped`.
     pub event: &'static str,
     /// With what, in order.
     pub fields: Vec<(&'static str, String)>,

@@ -1,5 +1,5 @@
-//! What a lane tells the audit log: one entry for each attempt that was sent, whatever became of it, and the ids of
-//! attempts. Owns neither the way to the sink core nor the file.
+//! What a lane tells the audit log: one entry for each attempt that was sent, whatever became of it, the ids of attempts,
+//! and what its breakers do by themselves. Owns neither the way to the sink core nor the file.
 //! Invariants: an attempt that was begun has exactly one entry, also when it is dropped half-way; an entry holds no
 //! secret of the request, of the source's credentials or of its session.
 
@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use crate::handoff::AuditSeat;
 use crate::http::{Failure, Protocol, Timings};
-use crate::model::{AuditBatch, AuditEntry, Connection, Judgement, SourceId, Span, Stages, Verdict, audit_micros};
+use crate::model::{
+    AuditAction, AuditBatch, AuditEntry, Connection, Judgement, SourceId, Span, Stages, Verdict, audit_micros,
+};
+use crate::policy::Transition;
 use crate::runtime;
 use crate::shard::lane::Lane;
 use crate::time::{Deadline, Now, UnixNanos};
@@ -69,6 +72,19 @@ impl Audit {
         let found = runtime::timeout(deadline.left(now.mono), seat.room()).await;
         *now = Now::read();
         found
+    }
+
+    /// Writes that the breaker of a host has changed its state by itself.
+    pub(super) fn breaker(&self, source: SourceId, host: &str, changed: Transition) {
+        let Some(seat) = &self.log.seat else { return };
+        let action = AuditAction::new("breaker", UnixNanos::now())
+            .with("source", source)
+            .with("host", host)
+            .with("shard", self.log.ids.shard)
+            .with("from", changed.from.as_str())
+            .with("to", changed.to.as_str())
+            .with("reason", changed.reason);
+        seat.act(action);
     }
 
     /// An attempt begins.

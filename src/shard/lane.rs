@@ -10,7 +10,7 @@ use crate::config::Credentials;
 use crate::handoff::{QuorumSeat, QuotaCell, Stop};
 use crate::http::{Client, Endpoint, Limits};
 use crate::model::{Judgement, Kind, Native, Query, Symbol};
-use crate::policy::{Backoff, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget};
+use crate::policy::{Backoff, BreakerSpec, BudgetSpec, Force, Outcome, Permit, RetryBudget, Transition};
 use crate::shard::audit::{self, Audit};
 use crate::shard::breakers::Breakers;
 use crate::shard::decode::Decoders;
@@ -234,21 +234,22 @@ impl Lane {
 
     /// Refuses when the breaker of a base is open.
     pub(super) fn check_breaker(&self, base: usize, now: Now) -> Result<(), Judgement> {
-        self.tell(self.breakers.heed(base, now));
+        self.tell(base, self.breakers.heed(base, now));
         self.breakers.check(base, now).map_err(refused_by_breaker)
     }
 
     /// Takes a permit from the breaker of a base; it goes back when the guard is dropped.
     pub(super) fn permit(&self, base: usize, now: Now) -> Result<PermitGuard<'_>, Judgement> {
         let permit = self.breakers.acquire(base, now).map_err(refused_by_breaker)?;
-        self.tell(permit.transition());
+        self.tell(base, permit.transition());
         self.meter.permitted();
         Ok(PermitGuard { lane: self, base, permit: Some(permit) })
     }
 
     /// Overrules the breakers of this lane.
     pub fn force(&self, force: Force) {
-        self.breakers.force(force).into_iter().for_each(|changed| self.tell(Some(changed)));
+        // The log has the operator's act itself.
+        self.breakers.force(force).into_iter().for_each(|changed| self.show_change(changed));
         self.show_breaker();
     }
 
@@ -266,7 +267,7 @@ impl Lane {
     pub fn show_breaker(&self) {
         let now = Now::read();
         // Also what other shards have brought about while this one asked nothing.
-        (0..self.endpoints.len()).for_each(|base| self.tell(self.breakers.heed(base, now)));
+        (0..self.endpoints.len()).for_each(|base| self.tell(base, self.breakers.heed(base, now)));
         if let Some(state) = self.breakers.states(now).into_iter().max_by_key(|state| severity(*state)) {
             self.meter.breaker(state, self.breakers.opened_count());
         }
@@ -330,8 +331,14 @@ impl Lane {
         }
     }
 
-    fn tell(&self, changed: Option<crate::policy::Transition>) {
+    /// Tells of what a breaker has done by itself.
+    fn tell(&self, base: usize, changed: Option<Transition>) {
         let Some(changed) = changed else { return };
+        self.show_change(changed);
+        self.audit.breaker(self.source.spec().id, self.endpoints[base].host(), changed);
+    }
+
+    fn show_change(&self, changed: Transition) {
         self.meter.breaker_changed(changed.to);
         tracing::info!(
             source = self.source.spec().id.as_str(),
@@ -357,7 +364,7 @@ impl PermitGuard<'_> {
         let Some(permit) = self.permit.take() else { return };
         let changed = self.lane.breakers.release(self.base, permit, outcome, now);
         if changed.is_some() {
-            self.lane.tell(changed);
+            self.lane.tell(self.base, changed);
             self.lane.show_breaker();
         }
     }
