@@ -235,6 +235,24 @@ fn check_reports_all_problems_or_sums_up() {
 }
 
 #[test]
+fn a_configuration_without_polls_is_told_of_once() {
+    let folder = Folder::new("idle");
+    let expected = "nothing is polled: expected polls such as [[sources.kraken.polls]] with kind = \"ticker\", found kraken without any";
+    folder.write(
+        "idle.toml",
+        "[sources.kraken]\nbase_url = \"https://127.0.0.1:1\"\n[admin]\nenabled = false\n[log]\nfilter = \"warn\"\n",
+    );
+    let checked = folder.run(&["check", "--config", "idle.toml"]);
+    assert_eq!((checked.status, checked.err), (0, format!("warning: {expected}\n")));
+    let ran = folder.run(&["--config", "idle.toml", "--for", "10ms"]);
+    assert_eq!((ran.status, ran.err.matches(expected).count()), (0, 1), "{}", ran.err);
+    // Whoever only asks needs no polls.
+    let asked = folder.run(&["fetch", "kraken", "ticker", "BTC-USD", "--config", "idle.toml", "--deadline", "1ms"]);
+    assert!(!asked.err.contains("nothing is polled"), "{}", asked.err);
+    assert!(!folder.run(&["check"]).err.contains("nothing is polled"));
+}
+
+#[test]
 fn schema_is_json() {
     let ran = Folder::new("schema").run(&["schema"]);
     let schema: Value = serde_json::from_str(&ran.out).unwrap();

@@ -30,6 +30,9 @@ impl Check {
         warn_all(&loaded.warnings);
         let checked = check::check(loaded, &environment, &Cpus::read()).map_err(Error::from)?;
         warn_all(&checked.warnings[known..]);
+        if self.config.is_some() {
+            warn_all(checked.idle().as_slice());
+        }
         let mut out = io::BufWriter::new(io::stdout().lock());
         write_summary(&mut out, &checked)?;
         out.flush()?;

@@ -31,6 +31,38 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+impl Checked {
+    /// Why an engine with these settings would poll nothing, and how to mend it; `None` when it polls. An engine that a
+    /// program only asks is right without polls: whoever runs one for its timetable says it.
+    pub fn idle(&self) -> Option<String> {
+        if self.sources.iter().any(|source| !source.polls.is_empty()) {
+            return None;
+        }
+        let Some(source) = self.sources.first() else {
+            return Some(match self.elsewhere.len() {
+                0 => {
+                    "nothing is polled: expected a table [sources.ID] with [[sources.ID.polls]], found no source; see \
+                      `tidegate sources` for the ids"
+                        .to_owned()
+                }
+                others => format!(
+                    "nothing is polled: none of the sources ({others}) belongs to instance {} of {}",
+                    self.settings.cluster.instance, self.settings.cluster.of
+                ),
+            });
+        };
+        let (id, kind) = (source.source.spec().id, source.source.spec().kinds[0].kind);
+        let found = if self.sources.len() == 1 {
+            format!("{id} without any")
+        } else {
+            format!("{} sources without any", self.sources.len())
+        };
+        Some(format!(
+            "nothing is polled: expected polls such as [[sources.{id}.polls]] with kind = \"{kind}\", found {found}"
+        ))
+    }
+}
+
 /// One source with what its settings stand for.
 pub struct CheckedSource {
     /// The source.
@@ -651,6 +683,31 @@ mod tests {
         assert_eq!(run(text, &[]).ok().unwrap().sources[0].bases, ["https://a", "https://b"]);
         let text = "[sources.binance]\nbase_url = \"https://a\"";
         assert_eq!(run(text, &[]).ok().unwrap().sources[0].bases, ["https://a", "https://a"]);
+    }
+
+    #[test]
+    fn an_engine_that_would_poll_nothing_is_told_of() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = run(text, &[]).ok().unwrap().idle();
+            assert_eq!(found.as_deref().map(|found| found.strip_prefix("nothing is polled: ").unwrap()), expected);
+        };
+        check(
+            "",
+            Some(
+                "expected a table [sources.ID] with [[sources.ID.polls]], found no source; see `tidegate sources` for the ids",
+            ),
+        );
+        let kraken = "expected polls such as [[sources.kraken.polls]] with kind = \"ticker\", found";
+        check("[sources.kraken]", Some(&format!("{kraken} kraken without any")));
+        check("[sources.kraken]\n[sources.kucoin]", Some(&format!("{kraken} 2 sources without any")));
+        let poll = "[[sources.kraken.polls]]\nkind = \"ticker\"\nsymbols = [\"BTC-USD\"]";
+        check(&format!("[sources.binance]\n{poll}"), None);
+        let mine = cluster::owner("kraken", 2);
+        check(&format!("[cluster]\ninstance = {mine}\nof = 2\n{poll}"), None);
+        check(
+            &format!("[cluster]\ninstance = {}\nof = 2\n{poll}", 1 - mine),
+            Some(&format!("none of the sources (1) belongs to instance {} of 2", 1 - mine)),
+        );
     }
 
     #[test]

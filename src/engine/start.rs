@@ -165,7 +165,9 @@ impl EngineBuilder {
         if self.one_shard {
             checked.placement.shards.truncate(1);
         }
-        for warning in &checked.warnings {
+        // Without a control core a program asks by itself, and no poll is no mistake.
+        let idle = if self.control && !self.options.no_polls { checked.idle() } else { None };
+        for warning in checked.warnings.iter().chain(&idle) {
             tracing::warn!("{warning}");
         }
         let data = &checked.settings.data_dir;
