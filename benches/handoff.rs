@@ -1,5 +1,5 @@
 //! What crossing cores and recording cost: publish and drain of the normalization buffer, a quota grant, a mailbox
-//! round trip, one recorded attempt. One thread, no contention: the floor, not the load figure.
+//! round trip, one recorded attempt, one value in a latency histogram. One thread, no contention: the floor, not the load figure.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use futures_lite::future::block_on;
 
 use tidegate as _;
 use tidegate::handoff::{BufferSpec, QuotaCell, QuotaSettings, buffer, mailbox};
-use tidegate::metrics::{Attempt, CoreCells, ShardCells, Stage};
+use tidegate::metrics::{Attempt, CoreCells, Histogram, ShardCells, Stage};
 use tidegate::model::{Data, Dec, Native, Quote, Record, Symbol, Verdict};
 use tidegate::policy::{WindowShape, WindowSpec};
 use tidegate::source::SOURCES;
@@ -105,5 +105,17 @@ fn record(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, publish_and_drain, quota, mailboxes, record);
+fn histogram(c: &mut Criterion) {
+    let histogram = Histogram::new();
+    let mut nanos = 1_u64;
+    c.bench_function("metrics/histogram_record", |b| {
+        b.iter(|| {
+            // From a microsecond to a quarter of a second, in no order: most buckets are hit in turn.
+            nanos = nanos.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            histogram.record(black_box(Duration::from_nanos(1_000 + (nanos >> 36))));
+        });
+    });
+}
+
+criterion_group!(benches, publish_and_drain, quota, mailboxes, record, histogram);
 criterion_main!(benches);
