@@ -6,8 +6,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use super::doorbell::Doorbell;
 use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Queue, lock};
@@ -63,7 +65,13 @@ impl AuditSeed {
     /// Ties it to the calling thread.
     pub fn connect(self) -> AuditSeat {
         let batch = AuditBatch::new(self.shard as u16, BATCH_LEN);
-        AuditSeat { seed: self, batch: RefCell::new(batch), waited: Cell::new(0), _local: PhantomData }
+        AuditSeat {
+            seed: self,
+            batch: RefCell::new(batch),
+            beginning: Cell::new(None),
+            waited: Cell::new(0),
+            _local: PhantomData,
+        }
     }
 
     fn end(&self) {
@@ -83,6 +91,8 @@ impl Drop for AuditSeed {
 pub struct AuditSeat {
     seed: AuditSeed,
     batch: RefCell<AuditBatch>,
+    /// Who waits for the first entry of a batch.
+    beginning: Cell<Option<Waker>>,
     waited: Cell<u64>,
     /// Not `Send`: it belongs to the core it was connected on.
     _local: PhantomData<Rc<()>>,
@@ -101,12 +111,16 @@ impl AuditSeat {
 
     /// Adds the entry that `write` makes; its texts go into the batch it is given.
     pub fn push(&self, write: impl FnOnce(&mut AuditBatch) -> AuditEntry) {
-        let is_whole = {
+        let (is_first, is_whole) = {
             let mut batch = self.batch.borrow_mut();
             let entry = write(&mut batch);
             batch.entries.push(entry);
-            batch.entries.len() >= BATCH_LEN || batch.text_bytes() >= BATCH_TEXT_BYTES
+            let len = batch.entries.len();
+            (len == 1, len >= BATCH_LEN || batch.text_bytes() >= BATCH_TEXT_BYTES)
         };
+        if is_first && let Some(waker) = self.beginning.take() {
+            waker.wake();
+        }
         if is_whole {
             self.flush();
         }
@@ -140,6 +154,21 @@ impl AuditSeat {
             shared.dropped.fetch_add(count, Ordering::Relaxed);
         }
         shared.filled.ring();
+    }
+
+    /// Waits until there is an entry to send; one task at a time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn begun(&self) {
+        poll_fn(|cx| {
+            if !self.batch.borrow().entries.is_empty() {
+                return Poll::Ready(());
+            }
+            self.beginning.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Whether an attempt may be made now: its entry will find room, or be dropped by rule.
@@ -457,6 +486,21 @@ mod tests {
             seat.flush();
             assert_eq!(handle.counts(), AuditCounts { written: sent + 1, dropped: 1, ..AuditCounts::default() });
             assert_eq!(seat.waited(), 1);
+        });
+    }
+
+    #[test]
+    fn a_begun_batch_is_told_of() {
+        block_on(async {
+            let (seeds, _handle, mut drain) = audit(spec(BATCH_LEN, WhenFull::Pause));
+            let seat = seeds.into_iter().next().unwrap().connect();
+            let mut begun = Box::pin(seat.begun());
+            assert!(poll_once(&mut begun).await.is_none());
+            seat.push(|batch| entry(0, batch));
+            assert!(poll_once(&mut begun).await.is_some());
+            seat.flush();
+            take(&mut drain);
+            assert!(poll_once(seat.begun()).await.is_none(), "what has been sent needs no sending");
         });
     }
 

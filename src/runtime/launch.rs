@@ -13,8 +13,8 @@ use glommio::LocalExecutorBuilder;
 use crate::doctor::{self, Facts, Finding, Tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::host;
+use crate::runtime::pulse::Pulses;
 use crate::runtime::ring;
-use crate::time::Mono;
 
 /// Where a core's thread runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +82,11 @@ where
             executor.run(async move {
                 let main = main.lock().unwrap_or_else(PoisonError::into_inner).take()?;
                 let _ = ready.send((attempt, Ok(())));
-                let pulses = PULSES.map(|(period, phase)| glommio::spawn_local(pulse(period, phase)));
+                let pulses = Pulses::start();
                 // The first timer of an executor is late; spend that on nothing.
                 glommio::timer::sleep(Duration::from_micros(1)).await;
                 let done = main().await;
-                for pulse in pulses {
-                    pulse.cancel().await;
-                }
+                pulses.end().await;
                 Some(done)
             })
         });
@@ -135,19 +133,6 @@ pub fn is_core_thread() -> bool {
     IS_CORE.get()
 }
 
-/// Wakes its core at every `period`, shifted by `phase`.
-///
-/// An executor of glommio goes to sleep with tasks ready to run when its thread is taken off the CPU for longer than
-/// the preemption timer just before it would run them: it takes the fired timer for having had its turn. Nothing but a
-/// later event wakes it, so there is always one: several pulses, since those due at that moment are spent with it.
-async fn pulse(period: Duration, phase: Duration) {
-    let period = period.as_nanos() as u64;
-    loop {
-        let into = (Mono::now().as_nanos() + period - phase.as_nanos() as u64) % period;
-        glommio::timer::sleep(Duration::from_nanos(period - into)).await;
-    }
-}
-
 /// Checks that the host lets executors run, before any is made: glommio panics or exits where it is refused.
 ///
 /// # Errors
@@ -188,13 +173,6 @@ const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 /// How long a core may take to begin before another is made in its place; a busy host takes some milliseconds.
 const ATTEMPT: Duration = Duration::from_millis(500);
 const ATTEMPTS_MAX: usize = 20;
-/// Periods and phases of the pulses: about 130 wakings a second, 0.2 % of a core that has nothing else to do.
-const PULSES: [(Duration, Duration); 4] = [
-    (Duration::from_millis(24), Duration::ZERO),
-    (Duration::from_millis(24), Duration::from_millis(8)),
-    (Duration::from_millis(24), Duration::from_millis(16)),
-    (Duration::from_millis(250), Duration::from_millis(3)),
-];
 /// Registered memory, unused for sockets; the default of 10 MiB would be resident per core.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 const RING_DEPTH: usize = 128;

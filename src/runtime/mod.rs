@@ -8,6 +8,7 @@ mod host;
 mod launch;
 mod log;
 mod probe;
+mod pulse;
 mod ring;
 mod tasks;
 mod timer;

@@ -158,6 +158,7 @@ async fn warm_up(lane: Rc<Lane>, count: usize) {
 /// Sends the audit log's entries on before their batch is full.
 async fn send_on(seat: Rc<AuditSeat>) {
     loop {
+        seat.begun().await;
         runtime::sleep(AUDIT_LINGER).await;
         seat.flush();
     }
