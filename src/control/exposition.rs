@@ -90,6 +90,9 @@ const OF_SOURCE: &[Family<SourceSnapshot>] = &[
     ("tidegate_polls_skipped_total", Type::Counter, "Polls skipped: the one before still ran.", |row| {
         row.polls_skipped as f64
     }),
+    ("tidegate_unchanged_answers_total", Type::Counter, "Answers that said that nothing has changed (304).", |row| {
+        row.unchanged as f64
+    }),
     ("tidegate_connections_opened_total", Type::Counter, "Connections opened.", |row| row.connections as f64),
     ("tidegate_requests_in_flight", Type::Gauge, "Requests under way.", |row| row.in_flight as f64),
     ("tidegate_requests_waiting", Type::Gauge, "Requests that wait to be admitted.", |row| row.waiting as f64),

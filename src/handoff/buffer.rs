@@ -158,6 +158,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// Whether a record of this kind, once published, is never dropped to make room.
+    pub fn keeps(&self, kind: Kind) -> bool {
+        self.seed.shared.when_full[kind.index()] == WhenFull::Pause
+    }
+
     /// Whether the buffer is so full that polling should slow down.
     pub fn is_above_high_water(&self) -> bool {
         self.seed.shared.queue.len() >= self.seed.shared.high_water

@@ -22,7 +22,6 @@ use crate::http::pool::{Caps, Grant, Host, Pool, Refused, Slot};
 use crate::http::render::Common;
 use crate::http::resolver::{DnsSettings, Names, ResolverHandle};
 use crate::http::tls::TlsContext;
-use crate::http::validators::Validators;
 use crate::runtime::{Tasks, sleep};
 use crate::time::{Deadline, Mono};
 use crate::wire::{Answer, Method, Request};
@@ -52,8 +51,6 @@ pub struct ClientSettings {
     pub headers: Vec<(String, Secret)>,
     /// Names.
     pub dns: DnsSettings,
-    /// Targets whose ETag and Last-Modified are remembered at most.
-    pub validators_max: usize,
 }
 
 impl Default for ClientSettings {
@@ -71,7 +68,6 @@ impl Default for ClientSettings {
             user_agent: concat!("tidegate/", env!("CARGO_PKG_VERSION")).to_owned(),
             headers: Vec::new(),
             dns: DnsSettings::default(),
-            validators_max: 1_000,
         }
     }
 }
@@ -116,18 +112,10 @@ pub(super) struct Inner {
     alarms: Alarms,
     scratch: Scratch,
     tasks: Tasks,
-    validators: Validators,
     common: Common,
     /// Memory for the next request's bytes.
     spare: Cell<Vec<u8>>,
     sweeping: Cell<bool>,
-}
-
-/// Whether a request may be answered by "not changed".
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    IfChanged,
-    None,
 }
 
 impl Client {
@@ -153,7 +141,6 @@ impl Client {
             alarms,
             scratch: Scratch::new(),
             tasks,
-            validators: Validators::new(settings.validators_max),
             common,
             spare: Cell::default(),
             sweeping: Cell::new(false),
@@ -176,32 +163,7 @@ impl Client {
         deadline: Deadline,
         timings: &mut Timings,
     ) -> Result<Answer, Failure> {
-        self.0.exchange(endpoint, request, limits, deadline, timings, Condition::None).await
-    }
-
-    /// The same, asking the provider to answer 304 when nothing has changed since the answer given to
-    /// [`Client::remember`].
-    ///
-    /// # Errors
-    /// As [`Client::exchange`].
-    ///
-    /// # Cancel safety
-    /// As [`Client::exchange`].
-    pub async fn exchange_if_changed(
-        &self,
-        endpoint: &Endpoint,
-        request: &Request,
-        limits: &Limits,
-        deadline: Deadline,
-        timings: &mut Timings,
-    ) -> Result<Answer, Failure> {
-        self.0.exchange(endpoint, request, limits, deadline, timings, Condition::IfChanged).await
-    }
-
-    /// Remembers the ETag and Last-Modified of a 200; call it once the answer's records are safe, since the next
-    /// conditional request will not bring them again.
-    pub fn remember(&self, endpoint: &Endpoint, request: &Request, answer: &Answer) {
-        self.0.validators.remember(endpoint, request, answer);
+        self.0.exchange(endpoint, request, limits, deadline, timings).await
     }
 
     /// Opens connections ahead of need until the host has `count`, within the caps; returns how many it has. One is enough
@@ -263,7 +225,6 @@ impl Inner {
         limits: &Limits,
         deadline: Deadline,
         timings: &mut Timings,
-        condition: Condition,
     ) -> Result<Answer, Failure> {
         *timings = Timings::default();
         let host = self.host(endpoint);
@@ -280,7 +241,6 @@ impl Inner {
         timings.pool = ready.since(start);
         let taken = taken.map_err(|why| refused(endpoint, limits, deadline, &why))?;
         let mut grant = taken.grant;
-        let validators = (condition == Condition::IfChanged).then_some(&self.validators);
         let raw = loop {
             let (opened, sent) = match grant {
                 Grant::One(connection) => (Opened::One(connection), ready),
@@ -298,7 +258,7 @@ impl Inner {
                     timings.reused = bounds.reused;
                     timings.protocol = Protocol::One;
                     let mut bytes = self.spare.take();
-                    self.common.one(&host.lines, endpoint, request, validators, &mut bytes)?;
+                    self.common.one(&host.lines, endpoint, request, &mut bytes)?;
                     match connection.exchange(bytes, &self.spare, &self.scratch, &bounds, timings).await {
                         Ok(raw) => {
                             let now = sent + timings.first_byte + timings.body;
@@ -312,7 +272,7 @@ impl Inner {
                     bounds.reused = place.is_reused();
                     timings.reused = bounds.reused;
                     timings.protocol = Protocol::Two;
-                    let built = self.common.two(endpoint, request, validators)?;
+                    let built = self.common.two(endpoint, request)?;
                     let body_bytes = request.body.as_ref().map_or(0, |body| body.len() as u64);
                     // Boxed, as HTTP/1.1 would carry its room.
                     match Box::pin(place.exchange(built, body_bytes, &bounds, timings)).await {

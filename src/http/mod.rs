@@ -22,7 +22,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod validators;
 
 pub use client::{Client, ClientSettings, PoolStats};
 pub use endpoint::{Endpoint, PoolKey};

@@ -12,7 +12,6 @@ use crate::http::client::ClientSettings;
 use crate::http::endpoint::Endpoint;
 use crate::http::failure::{self, Failure, Phase};
 use crate::http::stream::Payload;
-use crate::http::validators::Validators;
 use crate::wire::request::HeaderText;
 use crate::wire::{Method, Request};
 
@@ -60,7 +59,6 @@ impl Common {
         lines: &[u8],
         endpoint: &Endpoint,
         request: &Request,
-        validators: Option<&Validators>,
         out: &mut Vec<u8>,
     ) -> std::result::Result<(), Failure> {
         let target = request.target();
@@ -91,9 +89,6 @@ impl Common {
             }
             line(out, name, text.as_str().as_bytes());
         }
-        if let Some(validators) = validators {
-            validators.apply(endpoint, request, |name, value| line(out, name, value.as_bytes()));
-        }
         if request.method == Method::Post {
             let body = request.body.as_deref().unwrap_or_default();
             let mut digits = itoa::Buffer::new();
@@ -114,7 +109,6 @@ impl Common {
         &self,
         endpoint: &Endpoint,
         request: &Request,
-        validators: Option<&Validators>,
     ) -> std::result::Result<hyper::Request<Payload>, Failure> {
         let target = endpoint.path_and_query(request.target()).ok_or_else(|| wrong_target(request))?;
         let body = if request.method == Method::Post { request.body.clone() } else { None };
@@ -135,13 +129,6 @@ impl Common {
                 .map_err(|_| wrong(format!("the header {name} holds characters that HTTP does not allow")))?;
             value.set_sensitive(matches!(text, HeaderText::Secret(_)));
             headers.insert(header, value);
-        }
-        if let Some(validators) = validators {
-            validators.apply(endpoint, request, |name, value| {
-                if let Ok(value) = HeaderValue::from_str(value) {
-                    headers.insert(HeaderName::from_static(name), value);
-                }
-            });
         }
         *built.headers_mut() = headers;
         Ok(built)

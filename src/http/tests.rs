@@ -568,16 +568,11 @@ fn conditional_requests_pass_not_modified_through() {
         let (at, request, limits) = (endpoint(address), Request::get("/feed"), Limits::default());
         let deadline = Deadline::after(Mono::now(), Duration::from_secs(20));
         let mut timings = Timings::default();
-        for _ in 0..2 {
-            let answer = client.exchange_if_changed(&at, &request, &limits, deadline, &mut timings).await.unwrap();
-            assert_eq!(answer.status, 200, "not remembered yet");
-        }
-        let answer = client.exchange(&at, &request, &limits, deadline, &mut timings).await.unwrap();
-        client.remember(&at, &request, &answer);
-        let answer = client.exchange_if_changed(&at, &request, &limits, deadline, &mut timings).await.unwrap();
-        assert_eq!((answer.status, answer.body.len()), (304, 0));
         let answer = client.exchange(&at, &request, &limits, deadline, &mut timings).await.unwrap();
         assert_eq!(answer.status, 200);
+        let conditional = request.header("if-none-match", "\"v1\"");
+        let answer = client.exchange(&at, &conditional, &limits, deadline, &mut timings).await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (304, 0));
     });
 }
 

@@ -179,6 +179,11 @@ impl Recorder {
         self.row().polls.add(1);
     }
 
+    /// Counts an answer that said that nothing has changed.
+    pub fn unchanged(&self) {
+        self.row().unchanged.add(1);
+    }
+
     /// Counts a poll that was due while the one before still ran, or while the buffer was too full.
     pub fn poll_skipped(&self) {
         self.row().polls_skipped.add(1);
@@ -239,6 +244,7 @@ pub(super) struct Row {
     bytes_out: Counter,
     polls: Counter,
     polls_skipped: Counter,
+    unchanged: Counter,
     connections: Counter,
     in_flight: Gauge,
     breaker: Gauge,
@@ -267,6 +273,7 @@ impl Row {
             bytes_out: Counter::default(),
             polls: Counter::default(),
             polls_skipped: Counter::default(),
+            unchanged: Counter::default(),
             connections: Counter::default(),
             in_flight: Gauge::default(),
             breaker: Gauge::default(),
@@ -294,6 +301,7 @@ impl Row {
         into.bytes_out += self.bytes_out.read();
         into.polls += self.polls.read();
         into.polls_skipped += self.polls_skipped.read();
+        into.unchanged += self.unchanged.read();
         into.connections += self.connections.read();
         into.in_flight += self.in_flight.read();
         into.breakers.push(self.breaker.read());
@@ -324,6 +332,7 @@ pub(super) struct Reading {
     pub(super) bytes_out: u64,
     pub(super) polls: u64,
     pub(super) polls_skipped: u64,
+    pub(super) unchanged: u64,
     pub(super) connections: u64,
     pub(super) in_flight: u64,
     /// One code per shard.
@@ -355,6 +364,7 @@ impl Reading {
         self.bytes_out += other.bytes_out;
         self.polls += other.polls;
         self.polls_skipped += other.polls_skipped;
+        self.unchanged += other.unchanged;
         self.connections += other.connections;
         self.in_flight += other.in_flight;
         self.breakers.extend_from_slice(&other.breakers);

@@ -242,6 +242,7 @@ fn describe(reading: &Reading, past: &Past, uptime: Duration, now: Mono) -> Sour
         bytes_out: reading.bytes_out,
         polls: reading.polls,
         polls_skipped: reading.polls_skipped,
+        unchanged: reading.unchanged,
         connections: reading.connections,
         in_flight: reading.in_flight,
         waiting: reading.waiting,

@@ -103,6 +103,8 @@ pub struct SourceSnapshot {
     pub polls: u64,
     /// Polls skipped.
     pub polls_skipped: u64,
+    /// Answers that said that nothing has changed (304).
+    pub unchanged: u64,
     /// Connections opened.
     pub connections: u64,
     /// Requests under way.

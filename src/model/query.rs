@@ -7,7 +7,7 @@ use crate::model::{Interval, Kind, Symbol};
 use crate::time::UnixNanos;
 
 /// A span of time: from `from` (inclusive) to `to` (exclusive).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TimeRange {
     /// First moment.
     pub from: UnixNanos,
@@ -16,7 +16,7 @@ pub struct TimeRange {
 }
 
 /// One question to a source, answered by one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// What to ask for.
     pub kind: Kind,

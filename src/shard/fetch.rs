@@ -15,6 +15,7 @@ use crate::shard::hedge;
 use crate::shard::lane::{Lane, PermitGuard};
 use crate::shard::semaphore::{Semaphore, Slot};
 use crate::shard::stillness;
+use crate::shard::validators::Noted;
 use crate::source::Batch;
 use crate::time::{Deadline, Mono, Now, UnixNanos};
 use crate::wire::{Answer, Method, Request};
@@ -32,6 +33,8 @@ pub struct Fetched {
     pub at: Mono,
     /// How long the answered attempt waited at its socket for the first byte.
     pub first_byte: Duration,
+    /// What makes the next poll conditional, once the records are safe.
+    pub(super) noted: Option<Box<Noted>>,
 }
 
 /// Asks `query` until it is answered, refused for good, or out of time.
@@ -45,7 +48,8 @@ pub async fn fetch(lane: &Lane, query: &Query, deadline: Deadline, attempts_max:
     ask(lane, query, deadline, attempts_max, Asker::Caller).await
 }
 
-/// The same for a poll: an answer whose time has stood still for too many polls fails, too.
+/// The same for a poll, which the provider may answer by "not changed"; an answer whose time has stood still for too many
+/// polls fails, too.
 ///
 /// # Errors
 /// As [`fetch`].
@@ -75,8 +79,11 @@ async fn ask(
     loop {
         // The clocks are read again only where time can have passed: at the end of the exchange and of the decoding.
         let asked = Now::read();
-        let (mut natives, request) =
+        let (mut natives, mut request) =
             build(lane, query, asked.wall).inspect_err(|refusal| lane.meter.refused(refusal))?;
+        if asker == Asker::Poll {
+            lane.validators.apply(query, &mut request);
+        }
         let sent = hedge::send(lane, &request, deadline, asked).await?;
         let mut body_bytes = 0;
         let mut batch = Batch::new(lane.source.spec().id, UnixNanos::EPOCH);
@@ -89,6 +96,11 @@ async fn ask(
             Err(failure) => Err(no_answer(failure)),
         };
         let judged = match (judged, asker) {
+            // "Not changed" holds no times, and is no sign of a cache behind which something has died.
+            (Ok(next), Asker::Poll) if sent.answer.as_ref().is_ok_and(|answer| answer.status == 304) => {
+                lane.meter.unchanged();
+                Ok(next)
+            }
             // What is refused is not counted as read.
             (Ok(next), Asker::Poll) => {
                 lane.check_moves(query, &batch).map(|()| next).inspect_err(|_| batch.truncate(0))
@@ -101,10 +113,15 @@ async fn ask(
         let first_byte = sent.timings.first_byte;
         let safe =
             request.method == Method::Get || sent.answer.as_ref().err().is_some_and(|failure| failure.retry_safe);
+        let noted = match (&judged, &sent.answer, asker) {
+            (Ok(_), Ok(answer), Asker::Poll) => lane.validators.note(query, &request, answer),
+            _ => None,
+        };
         sent.settle(lane, judged.as_ref().err(), now);
         let judgement = match judged {
             Ok(next) => {
-                return Ok(Fetched { records: batch.into_records(), next, body_bytes, at: now.mono, first_byte });
+                let records = batch.into_records();
+                return Ok(Fetched { records, next, body_bytes, at: now.mono, first_byte, noted });
             }
             Err(judgement) => judgement,
         };

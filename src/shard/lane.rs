@@ -18,6 +18,7 @@ use crate::shard::hedge::Hedge;
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
 use crate::shard::stillness::Stillness;
+use crate::shard::validators::Validators;
 use crate::source::{Batch, Context, Source, State, is_clocked};
 use crate::time::{Mono, Now, UnixNanos};
 use crate::wire::Request;
@@ -111,6 +112,8 @@ pub struct Lane {
     /// One task at a time fetches prerequisites: what many queries need is asked once.
     pub(super) preparing: Semaphore,
     excluded: RefCell<BTreeMap<(Kind, Symbol), Mono>>,
+    /// What makes polls conditional.
+    pub(super) validators: Validators,
     /// Whether what is polled still moves.
     pub(super) stillness: RefCell<Stillness>,
     /// Whether the last round was slowed by the buffer's high-water mark, so that it is said once.
@@ -156,6 +159,7 @@ impl Lane {
             fetched: RefCell::default(),
             preparing: Semaphore::new(1),
             excluded: RefCell::default(),
+            validators: Validators::default(),
             stillness: RefCell::new(Stillness::new(spec.frozen_polls)),
             slowed: Cell::new(false),
         }

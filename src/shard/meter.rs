@@ -45,6 +45,11 @@ impl Meter {
         self.recorder.polled();
     }
 
+    /// An answer said that nothing has changed.
+    pub(super) fn unchanged(&self) {
+        self.recorder.unchanged();
+    }
+
     /// Polls were due while the one before still ran.
     pub(super) fn polls_skipped(&self, count: u64) {
         (0..count).for_each(|_| self.recorder.poll_skipped());

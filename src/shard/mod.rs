@@ -16,6 +16,7 @@ mod semaphore;
 pub mod state;
 mod stillness;
 mod timetable;
+mod validators;
 
 pub use decode::Decoders;
 pub use fetch::Fetched;

@@ -132,7 +132,7 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
         match fetch::poll(lane, &query, deadline).await {
             Ok(fetched) => {
                 lane.meter.succeeded(lane.source.spec().id.as_str());
-                publish(lane, fetched, publisher).await;
+                publish(lane, query.kind, fetched, publisher).await;
             }
             Err(judgement) => match planner::split(&query) {
                 Some(halves) if is_about_a_symbol(&judgement) => open.extend(halves),
@@ -147,10 +147,13 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
     }
 }
 
-async fn publish(lane: &Lane, mut fetched: Fetched, publisher: &Publisher) {
+async fn publish(lane: &Lane, kind: Kind, mut fetched: Fetched, publisher: &Publisher) {
     let started = Mono::now();
-    if publisher.publish(&mut fetched.records).await.is_err() {
-        tracing::error!(source = lane.source.spec().id.as_str(), "the buffer has no reader any more");
+    match publisher.publish(&mut fetched.records).await {
+        // Where a record may be dropped, the next answer has to bring it again.
+        Ok(()) if publisher.keeps(kind) => fetched.noted.into_iter().for_each(|noted| lane.validators.remember(*noted)),
+        Ok(()) => {}
+        Err(_) => tracing::error!(source = lane.source.spec().id.as_str(), "the buffer has no reader any more"),
     }
     lane.meter.published(Mono::now().since(started));
 }

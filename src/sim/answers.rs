@@ -1,10 +1,12 @@
 //! What the simulator answers: rendered samples, or recorded answers at the paths they were recorded at.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Response;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sim::recordings::Recordings;
@@ -66,9 +68,15 @@ impl Answers {
         }
         let Some((route, captures)) = routes.find(spec, &asked) else { return refusal(404, "no such path") };
         let sample = spec.sample(&route.sample).unwrap_or_default();
-        match render::render(route, sample, &asked, &captures, now) {
+        let holds = route.holds.and_then(|interval| interval.duration());
+        let at = holds.map_or(now, |holds| floor(now, holds));
+        match render::render(route, sample, &asked, &captures, at) {
             Ok(body) => {
                 let mut found = response(route.status, json_or_text(sample), Bytes::from(body));
+                if holds.is_some() {
+                    let tag = format!("W/\"{:x}\"", hash_of(found.body()));
+                    found.headers_mut().extend(HeaderValue::try_from(tag).ok().map(|tag| (ETAG, tag)));
+                }
                 for (name, value) in &route.headers {
                     if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
                         found.headers_mut().append(name, value);
@@ -102,6 +110,19 @@ pub fn asked<'a>(source: usize, base: usize, method: &'a str, target: &'a str) -
         (decode(name), decode(value))
     });
     Asked { base: SOURCES[source].spec().bases[base].name, method, path, params: params.collect() }
+}
+
+/// The last whole multiple of `step` up to `now`.
+fn floor(now: UnixNanos, step: Duration) -> UnixNanos {
+    let step = (step.as_nanos() as i64).max(1);
+    UnixNanos::from_nanos(now.as_nanos().div_euclid(step) * step)
+}
+
+/// The same for the same bytes in every run.
+fn hash_of(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body);
+    hasher.finish()
 }
 
 fn json_or_text(body: &str) -> &'static str {

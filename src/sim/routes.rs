@@ -39,6 +39,8 @@
 //! bar = "1m"                          # the sample's bars are so long: where `step` is asked to be another length, their
 //!                                     # times are as many lengths apart
 //! limit = "query:limit"               # optional: where the number of rows that are asked for stands
+//! holds = "1h"                        # optional: the answer is of the last whole multiple of this; it has an ETag, and a
+//!                                     # request that names it is answered 304
 //! rows = { "/result/list" = "first" } # the arrays it counts for, and the end that is kept of them: "first" or "last"
 //!
 //! [route.time]                        # all times of a body move by the same shift, so that the newest is now
@@ -83,6 +85,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::model::Interval;
 use crate::sim::series::Series;
 use crate::source::Spec;
 
@@ -149,6 +152,8 @@ pub struct Route {
     pub step: Option<String>,
     /// The length of the sample's bars.
     pub bar: Option<String>,
+    /// How long an answer stays as it is.
+    pub holds: Option<Interval>,
     /// Where the number of rows stands.
     pub limit: Option<String>,
     /// Pointers to what it counts for, with the end that is kept.

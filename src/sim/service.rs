@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 
 use crate::runtime;
@@ -248,8 +248,21 @@ impl Service {
         placed.map(|((source, base), target)| Placed { source, base, target })
     }
 
-    /// The right answer, rendered at most a moment ago.
+    /// The right answer, or "not changed" where the request names its ETag.
     fn rendered(&self, request: &Incoming, placed: &Placed<'_>) -> Response<Bytes> {
+        let mut response = self.whole(request, placed);
+        let is_known =
+            response.headers().get(ETAG).is_some_and(|tag| request.headers().get(IF_NONE_MATCH) == Some(tag));
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Bytes::new();
+            response.headers_mut().remove(CONTENT_TYPE);
+        }
+        response
+    }
+
+    /// The right answer, rendered at most a moment ago.
+    fn whole(&self, request: &Incoming, placed: &Placed<'_>) -> Response<Bytes> {
         let Placed { source, base, target } = *placed;
         let now = UnixNanos::now();
         let bucket = now.as_millis() / RENDERED_MILLIS;
