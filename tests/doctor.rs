@@ -80,6 +80,16 @@ fn few_open_files_are_refused() {
     // The limit is judged as inherited, though an engine would raise it.
     let soft = folder.doctor(&["prlimit", "--nofile=256:"], &[]);
     soft.refuses("open_files", &["256, which an engine raises by itself"]);
+    // And an engine that may raise it does, and says so.
+    if soft.check("open_files")["current"].as_str().is_some_and(|current| current.contains("raises by itself")) {
+        let wrap = &["prlimit", "--nofile=1024:"][..];
+        let output = folder.command(wrap, &["run", "--for", "100ms", "--data", "d"]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        let line = told.lines().find(|line| line.contains("the limit on open files was raised"));
+        let line = line.unwrap_or_else(|| panic!("expected a line about the limit in {told}"));
+        assert!(line.contains("from=1024") && line.contains("to=5256"), "{line}");
+    }
     let fewer = folder.doctor(wrap, &[("INGESTION_HTTP__CONNECTIONS_MAX", "0")]);
     assert_eq!(fewer.status, 2, "no connections at all is no configuration");
 }

@@ -8,16 +8,51 @@ use tidegate::sim::{Sim, SimSettings};
 
 #[test]
 fn every_request_of_a_load_run_passes_quota_breaker_and_decoder() {
-    check("closed", &["--connections", "8"]);
-    check("open", &["--connections", "8", "--rate", "200"]);
-    check("http1", &["--connections", "3", "--http", "1"]);
+    check("closed", Wire::Plain, &["--connections", "8"]);
+    check("open", Wire::Plain, &["--connections", "8", "--rate", "200"]);
+    check("http1", Wire::Plain, &["--connections", "3", "--http", "1"]);
+    let report = check("tls", Wire::Tls, &["--connections", "3", "--http", "1"]);
+    assert_eq!(opened(&report), 3, "{report}");
 }
 
-fn check(name: &str, flags: &[&str]) {
+#[test]
+fn streams_are_spread_over_the_http2_connections() {
+    let report = check("http2", Wire::Tls, &["--connections", "12", "--h2-connections", "3", "--http", "2"]);
+    assert_eq!(opened(&report), 3, "{report}");
+}
+
+#[test]
+fn every_shard_of_a_load_run_takes_its_share() {
+    let shards = match tidegate::runtime::allowed_cpus().as_slice() {
+        [first, second, ..] => format!("{first},{second}"),
+        _ => {
+            eprintln!("skipped: expected two CPUs, found one");
+            return;
+        }
+    };
+    let report = check("shards", Wire::Tls, &["--connections", "8", "--shards", &shards]);
+    let used = report["load"]["shard_cpu_us_per_request"].as_array().unwrap();
+    assert_eq!(used.len(), 2, "{report}");
+    assert!(used.iter().all(|micros| micros.as_f64().unwrap() > 0.0), "{report}");
+}
+
+/// How many connections the source opened.
+fn opened(report: &Value) -> u64 {
+    report["load"]["connections"].as_u64().unwrap_or_else(|| panic!("connections in {report}"))
+}
+
+/// What the server speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Plain,
+    Tls,
+}
+
+fn check(name: &str, wire: Wire, flags: &[&str]) -> Value {
     preflight().unwrap();
     let listen = ([127, 0, 0, 1], 0).into();
-    let sim =
-        Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain: true, recordings: None }).unwrap();
+    let plain = wire == Wire::Plain;
+    let sim = Sim::start(SimSettings { listen, placement: Placement::Unpinned, plain, recordings: None }).unwrap();
     let urls = sim.base_urls();
     let url = &urls.iter().find(|(source, _, _)| *source == "binance").unwrap().2;
     let folder = std::env::temp_dir().join(format!("tidegate-load-{}-{name}", std::process::id()));
@@ -26,6 +61,11 @@ fn check(name: &str, flags: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.current_dir(&folder).env_clear().args(["load", "--source", "binance", "--kind", "ticker"]);
     command.args(["--symbol", "BTC-USDT", "--for", "500ms", "--base-url", url, "--json"]).arg(&file).args(flags);
+    let authority = sim.ca_pem().map(|pem| (folder.join("ca.pem"), pem));
+    if let Some((file, pem)) = &authority {
+        std::fs::write(file, pem).unwrap();
+        command.arg("--ca-file").arg(file);
+    }
     let ran = command.output().unwrap();
     assert!(ran.status.success(), "{name}: {}", String::from_utf8_lossy(&ran.stderr));
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -52,9 +92,11 @@ fn check(name: &str, flags: &[&str]) {
         assert_eq!(attempts + of("missed_starts"), 100, "{name}: {report}");
     }
     let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["report.json"], "{name}: nothing else is written without --data");
+    let written: Vec<_> = left.iter().filter(|file| *file != "ca.pem").collect();
+    assert_eq!(written, ["report.json"], "{name}: nothing else is written without --data");
     sim.stop().unwrap();
     let _ = std::fs::remove_dir_all(&folder);
+    report
 }
 
 #[test]
