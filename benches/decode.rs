@@ -1,7 +1,7 @@
 //! Decoding: each source's largest sample and grown answers of the exchanges, beside bare parses of the same bytes by
 //! simd-json (`tape`: scanned only; `dom`: a borrowed tree), and each kind of Binance beside the same types read by
-//! serde_json. Throughput is in records and bytes; a table of typed against `dom` stands at the end. Run it on an idle machine: `cargo bench --bench decode`, or with a
-//! name such as `binance` for a part.
+//! serde_json and sonic-rs. Throughput is in records and bytes; a table of typed against `dom` stands at the end. Run it on
+//! an idle machine: `cargo bench --bench decode`, or with a name such as `binance` for a part.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -94,7 +94,7 @@ fn exchanges(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("{id}/{kind}"));
         measure(&mut group, source, &query, body.as_bytes());
         if id == "binance" {
-            beside_serde_json(&mut group, query.kind, body.as_bytes());
+            beside_serde(&mut group, query.kind, body.as_bytes());
         }
         group.finish();
     }
@@ -134,12 +134,16 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, source: &dyn Source, query:
     });
 }
 
-/// The same fields read by serde_json.
-fn beside_serde_json(group: &mut BenchmarkGroup<'_, WallTime>, kind: Kind, body: &[u8]) {
+/// The same fields read by what serde is mostly read with.
+fn beside_serde(group: &mut BenchmarkGroup<'_, WallTime>, kind: Kind, body: &[u8]) {
     fn read<'a, T: Deserialize<'a>>(group: &mut BenchmarkGroup<'_, WallTime>, body: &'a [u8]) {
         assert!(serde_json::from_slice::<T>(body).is_ok(), "the types of the bench do not fit");
         group.bench_function("serde_json", |bencher| {
             bencher.iter(|| black_box(serde_json::from_slice::<T>(black_box(body))).is_ok());
+        });
+        assert!(sonic_rs::from_slice::<T>(body).is_ok(), "the types of the bench do not fit");
+        group.bench_function("sonic_rs", |bencher| {
+            bencher.iter(|| black_box(sonic_rs::from_slice::<T>(black_box(body))).is_ok());
         });
     }
     match kind {
