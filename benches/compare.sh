@@ -3,21 +3,26 @@
 #
 # tidegate does its whole job for each request: admission, exchange, decoding, publishing, and the sink core beside the
 # server takes the records. wrk and h2load decode nothing. Runs are interleaved, so that what disturbs the machine
-# disturbs all; the medians of the rounds are printed with their least and greatest.
+# disturbs all; the medians of the rounds are printed with their least and greatest. The memory is what tidegate has
+# resident after the load, with all its connections open and idle.
 #
 #   ROUNDS=5     rounds of everything
 #   SECONDS_EACH=3   seconds of each run
-#   CASES="plain64 plain1000 plain4000 delay2500 tls64 tls_h2"   which cases
+#   CASES="plain64 plain1000 plain4000 delay2500 tls64 tls_h2 aiohttp ccxt"   which cases
+#                plain<N> and tls<N> take any number of connections
 #   TIDEGATE=target/release/tidegate   the program; built when it is not there
 #
-# Needs nginx, wrk and h2load (Debian: nginx, wrk, nghttp2-client), and libnginx-mod-http-echo for the delayed case;
-# a case whose tools are not there is said to be skipped.
+# The cases aiohttp and ccxt run what a fetcher in Python is made of, with 64 connections over plain HTTP (peers/).
+#
+# Needs nginx, wrk and h2load (Debian: nginx, wrk, nghttp2-client), libnginx-mod-http-echo for the delayed case, and for
+# the peers in Python a package index to fill a throw-away `python3 -m venv` from; a case whose tools are not there is said
+# to be skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${ROUNDS:-5}
 length=${SECONDS_EACH:-3}
-cases=${CASES:-plain64 plain1000 plain4000 delay2500 tls64 tls_h2}
+cases=${CASES:-plain64 plain1000 plain4000 delay2500 tls64 tls_h2 aiohttp ccxt}
 program=${TIDEGATE:-target/release/tidegate}
 client_cpu=0
 server_cpu=1
@@ -61,7 +66,7 @@ chmod -R a+rX "$folder/root"
 # nginx 1.25.1 moved HTTP/2 from a word of `listen` to a directive.
 version=$(nginx -v 2>&1 | sed 's/.*nginx\/\([0-9.]*\).*/\1/')
 if [ "$(printf '%s\n' 1.25.1 "$version" | sort -V | head -1)" = 1.25.1 ]; then
-    http2_word= http2_directive='http2 on;'
+    http2_word='' http2_directive='http2 on;'
 else
     http2_word=' http2' http2_directive=
 fi
@@ -121,9 +126,7 @@ for _ in $(seq 100); do
 done
 
 # Each of these appends "requests/s CPU-us-per-request" to a file: <case>.<who>.
-timed() { # file, command...
-    local file=$1
-    shift
+timed() { # command...
     taskset -c "$client_cpu" bash -c 'TIMEFORMAT="%U %S"; time "$@" > "'"$folder"'/out" 2> "'"$folder"'/err"' - "$@" \
         2> "$folder/time" || { cat "$folder/err" >&2; return 1; }
     tail -1 "$folder/time" > "$folder/used"
@@ -132,17 +135,22 @@ note() { # file, requests, requests/s
     awk -v n="$2" -v rate="$3" '{ printf "%s %.3f\n", rate, ($1 + $2) * 1e6 / n }' "$folder/used" >> "$folder/$1"
 }
 run_wrk() { # case, url, connections
-    timed "$1" wrk -t1 -c"$3" -d"${length}s" "$2$target"
+    timed wrk -t1 -c"$3" -d"${length}s" "$2$target"
     ! grep -E 'Non-2xx|Socket errors' "$folder/out" >&2 || echo "$1: wrk met errors" >&2
     note "$1.peer" "$(awk '/requests in/ { print $1 }' "$folder/out")" "$(awk '/Requests\/sec/ { print $2 }' "$folder/out")"
 }
 run_h2load() { # case, url, clients, streams
-    timed "$1" h2load -t1 -c"$3" -m"$4" -D"$length" "$2$target"
+    timed h2load -t1 -c"$3" -m"$4" -D"$length" "$2$target"
     local count rate
     grep -qE '^status codes: .* 0 3xx, 0 4xx, 0 5xx' "$folder/out" || grep '^status' "$folder/out" >&2
     count=$(awk '/^requests:/ { print $8 }' "$folder/out")
     rate=$(awk '/^finished in/ { print $4 }' "$folder/out")
     note "$1.peer" "$count" "$rate"
+}
+run_python() { # case, url
+    taskset -c "$client_cpu" "$folder/venv/bin/python3" "benches/peers/$1_peer.py" "$2" 64 "$length" \
+        > "$folder/out" 2> "$folder/err" || { cat "$folder/err" >&2; return 1; }
+    awk '{ print $2, $3 }' "$folder/out" >> "$folder/$1.peer"
 }
 run_tidegate() { # case, url, flags...
     local name=$1 url=$2
@@ -154,7 +162,8 @@ run_tidegate() { # case, url, flags...
         /"failed":/ { gsub(/[^0-9]/, ""); failed = $0 }
         /"requests_per_second":/ { gsub(/[^0-9.]/, ""); rate = $0 }
         /"shard_cpu_us_per_request":/ { getline; gsub(/[^0-9.]/, ""); cpu = $0 }
-        END { print rate, cpu; if (failed > 0) print failed " requests failed" > "/dev/stderr" }
+        /"resident_bytes":/ { gsub(/[^0-9]/, ""); resident = $0 / 1048576 }
+        END { print rate, cpu, resident; if (failed > 0) print failed " requests failed" > "/dev/stderr" }
     ' "$folder/report.json" >> "$folder/$name.tidegate"
 }
 
@@ -169,19 +178,33 @@ one() { # case
         run_wrk "$1" "$delayed" 2500
         run_tidegate "$1" "$delayed" --connections 2500 --http 1
         ;;
-    tls64)
-        run_wrk "$1" "$tls" 64
-        run_tidegate "$1" "$tls" --connections 64 --http 1 --ca-file "$folder/ca.pem"
-        ;;
     tls_h2)
         run_h2load "$1" "$tls" 4 64
         run_tidegate "$1" "$tls" --connections 256 --h2-connections 4 --http 2 --ca-file "$folder/ca.pem"
         ;;
+    tls*)
+        run_wrk "$1" "$tls" "${1#tls}"
+        run_tidegate "$1" "$tls" --connections "${1#tls}" --http 1 --ca-file "$folder/ca.pem"
+        ;;
+    aiohttp)
+        run_python "$1" "$plain$target"
+        run_tidegate "$1" "$plain" --connections 64 --http 1
+        ;;
+    ccxt)
+        run_python "$1" "$plain"
+        run_tidegate "$1" "$plain" --connections 64 --http 1
+        ;;
     *)
-        echo "expected a case of plain<N> delay2500 tls64 tls_h2, found $1" >&2
+        echo "expected a case of plain<N> delay2500 tls<N> tls_h2 aiohttp ccxt, found $1" >&2
         exit 2
         ;;
     esac
+}
+
+# The packages of a peer in Python, if they can be had.
+has_python() { # package...
+    [ -d "$folder/venv" ] || python3 -m venv "$folder/venv" > "$folder/pip.log" 2>&1 || return 1
+    "$folder/venv/bin/python3" -m pip install --quiet "$@" >> "$folder/pip.log" 2>&1
 }
 
 chosen=
@@ -191,6 +214,8 @@ for name in $cases; do
     delay2500)
         [ -n "$echo_module" ] || { echo "skipped $name: expected nginx's echo module, found none"; continue; }
         ;;&
+    aiohttp) has_python aiohttp uvloop orjson || { echo "skipped $name: expected its packages, found none"; continue; } ;;
+    ccxt) has_python ccxt || { echo "skipped $name: expected its package, found none"; continue; } ;;
     *) has wrk || { echo "skipped $name: expected wrk, found none"; continue; } ;;
     esac
     chosen="$chosen $name"
@@ -208,15 +233,16 @@ spread() { sort -n | awk -v form="$1" '
         median = NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2
         printf form " (" form "-" form ")", median, value[1], value[NR]
     }'; }
-printf '%-10s | %-24s | %-24s | %-18s | %-22s | %-22s | %s\n' \
-    case 'peer requests/s' 'tidegate requests/s' 'ratio' 'peer CPU us' 'tidegate CPU us' 'CPU ratio'
+printf '%-10s | %-24s | %-24s | %-18s | %-22s | %-22s | %-18s | %s\n' \
+    case 'peer requests/s' 'tidegate requests/s' 'ratio' 'peer CPU us' 'tidegate CPU us' 'CPU ratio' 'tidegate MiB'
 for name in $chosen; do
     paste -d' ' "$folder/$name.peer" "$folder/$name.tidegate" > "$folder/pairs"
-    printf '%-10s | %-24s | %-24s | %-18s | %-22s | %-22s | %s\n' "$name" \
+    printf '%-10s | %-24s | %-24s | %-18s | %-22s | %-22s | %-18s | %s\n' "$name" \
         "$(awk '{ print $1 }' "$folder/pairs" | spread %.0f)" \
         "$(awk '{ print $3 }' "$folder/pairs" | spread %.0f)" \
         "$(awk '{ print $3 / $1 }' "$folder/pairs" | spread %.2f)" \
         "$(awk '{ print $2 }' "$folder/pairs" | spread %.2f)" \
         "$(awk '{ print $4 }' "$folder/pairs" | spread %.2f)" \
-        "$(awk '{ print $4 / $2 }' "$folder/pairs" | spread %.2f)"
+        "$(awk '{ print $4 / $2 }' "$folder/pairs" | spread %.2f)" \
+        "$(awk '{ print $5 }' "$folder/pairs" | spread %.0f)"
 done
