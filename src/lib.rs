@@ -158,7 +158,7 @@
 //! | decision | reason |
 //! |---|---|
 //! | one pinned executor per core, over io_uring (glommio) | no work stealing, no locks, one system call for many operations |
-//! | hyper's connections under a pool of our own | a pool with hard limits, per host and over all |
+//! | HTTP/1.1 and HTTP/2 as a client of our own, under a pool of our own | hard limits, per host and over all; one read and one write a turn for all streams of a connection |
 //! | rustls with ALPN `h2, http/1.1` | real providers are HTTPS, and multiplexing is the cheapest way to many requests |
 //! | a source is pure: spec, request, decode, classify, prerequisites | one file per provider, tested from captured bytes |
 //! | policies take the time and randomness as arguments | property tests, and none that sleeps |

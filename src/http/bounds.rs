@@ -60,26 +60,17 @@ impl Bounds<'_> {
         self.alarm.reset((self.sent + self.limits.first_byte).min(self.deadline.at()));
     }
 
-    /// Room for a body: a length is a claim, and no more than a mebibyte is allocated before bytes come.
+    /// Room for a body.
     ///
     /// # Errors
     /// When the length alone exceeds the cap.
     pub(super) fn room(&self, length: Option<u64>) -> Result<Vec<u8>, Failure> {
-        if length.is_some_and(|bytes| bytes > self.limits.body_bytes_max as u64) {
-            return Err(self.too_large());
-        }
-        Ok(Vec::with_capacity(length.map_or(0, |bytes| (bytes as usize).min(CLAIM_BYTES_MAX))))
+        room(length, self.limits.body_bytes_max).ok_or_else(|| self.too_large())
     }
 
-    /// Grows a body for a chunk, after which `rest` bytes are due: once as much as was allocated on the length's word has
-    /// come, the length is believed, so that a big body is moved once and not at each doubling.
+    /// Grows a body for a chunk, after which `rest` bytes are due.
     pub(super) fn make_room(&self, body: &mut Vec<u8>, chunk: usize, rest: Option<u64>) {
-        if body.capacity() - body.len() >= chunk || body.len() < CLAIM_BYTES_MAX / 2 {
-            return;
-        }
-        let rest = rest.map_or(0, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
-        let most = self.limits.body_bytes_max.saturating_sub(body.len());
-        body.reserve_exact(chunk.saturating_add(rest).min(most).max(chunk));
+        grow(body, chunk, rest, self.limits.body_bytes_max);
     }
 
     /// A failure after the request was sent.
@@ -171,6 +162,26 @@ impl Pace {
         self.span_bytes = bytes;
         bounds.alarm.reset(self.span_at.min(self.body_at).min(bounds.deadline.at()));
     }
+}
+
+/// Room for a body: a length is a claim, and no more than a mebibyte is allocated before bytes come. `None` when the length
+/// alone exceeds the cap.
+pub(super) fn room(length: Option<u64>, bytes_max: usize) -> Option<Vec<u8>> {
+    if length.is_some_and(|bytes| bytes > bytes_max as u64) {
+        return None;
+    }
+    Some(Vec::with_capacity(length.map_or(0, |bytes| (bytes as usize).min(CLAIM_BYTES_MAX))))
+}
+
+/// Grows a body for a chunk, after which `rest` bytes are due: once as much as was allocated on the length's word has come,
+/// the length is believed, so that a big body is moved once and not at each doubling.
+pub(super) fn grow(body: &mut Vec<u8>, chunk: usize, rest: Option<u64>, bytes_max: usize) {
+    if body.capacity() - body.len() >= chunk || body.len() < CLAIM_BYTES_MAX / 2 {
+        return;
+    }
+    let rest = rest.map_or(0, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+    let most = bytes_max.saturating_sub(body.len());
+    body.reserve_exact(chunk.saturating_add(rest).min(most).max(chunk));
 }
 
 /// The reason for an error of a socket or of TLS.

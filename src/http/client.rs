@@ -272,10 +272,16 @@ impl Inner {
                     bounds.reused = place.is_reused();
                     timings.reused = bounds.reused;
                     timings.protocol = Protocol::Two;
-                    let built = self.common.two(endpoint, request)?;
-                    let body_bytes = request.body.as_ref().map_or(0, |body| body.len() as u64);
-                    // Boxed, as HTTP/1.1 would carry its room.
-                    match Box::pin(place.exchange(built, body_bytes, &bounds, timings)).await {
+                    let mut bytes = self.spare.take();
+                    let built = self.common.two(&host.lines, endpoint, request, &mut bytes)?;
+                    timings.bytes_out = built.body.len() as u64;
+                    let sent = place.send(&built, &bounds);
+                    self.spare.set(bytes);
+                    let got = match sent {
+                        Ok(sent) => sent.receive(&bounds, timings).await,
+                        Err(fault) => Err(fault),
+                    };
+                    match got {
                         Ok(raw) => break raw,
                         Err(fault) => (fault, None),
                     }
@@ -333,7 +339,7 @@ impl Inner {
         let now = Mono::now();
         host.speaks(protocol);
         if protocol == Protocol::Two {
-            Ok(Opened::Two(H2::share(io, slot, host, &self.settings, now).await?))
+            Ok(Opened::Two(H2::share(io, self.scratch.clone(), slot, host, &self.settings, now)))
         } else {
             let connection = H1::new(io, slot, now);
             connection.slot.opened();

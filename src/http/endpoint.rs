@@ -6,9 +6,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
-use bytes::Bytes;
-use hyper::header::HeaderValue;
-use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 
 use crate::config::{HttpVersion, Secret};
 use crate::error::{Error, Result};
@@ -58,8 +55,8 @@ pub struct Endpoint {
     pub(super) key: PoolKey,
     /// Hash of the key, so that a request hashes nothing.
     pub(super) hash: u64,
-    pub(super) authority: Authority,
-    pub(super) host_header: HeaderValue,
+    /// Host and port as requests name them: without the scheme's own port.
+    pub(super) authority: String,
     /// Path before every target, without a closing slash; mostly empty.
     prefix: String,
 }
@@ -91,8 +88,8 @@ impl Endpoint {
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let authority = if port == default_port { bracketed } else { format!("{bracketed}:{port}") };
         let prefix = path.trim_end_matches('/').to_owned();
-        if !prefix.is_empty() {
-            PathAndQuery::try_from(prefix.as_str()).map_err(|_| wrong("expected a percent-encoded path"))?;
+        if !prefix.is_empty() && !is_target(&prefix) {
+            return Err(wrong("expected a percent-encoded path"));
         }
         let key = PoolKey {
             tls,
@@ -103,13 +100,7 @@ impl Endpoint {
             local_addresses: Vec::new(),
             connect_to: Vec::new(),
         };
-        let mut endpoint = Endpoint {
-            hash: 0,
-            host_header: HeaderValue::try_from(authority.as_str()).map_err(|_| wrong("expected a host name"))?,
-            authority: Authority::try_from(authority).map_err(|_| wrong("expected a host name"))?,
-            prefix,
-            key,
-        };
+        let mut endpoint = Endpoint { hash: 0, authority, prefix, key };
         endpoint.rehash();
         Ok(endpoint)
     }
@@ -161,26 +152,9 @@ impl Endpoint {
         self.key.tls
     }
 
-    /// Path and query of a target under this endpoint.
-    pub(super) fn path_and_query(&self, target: &str) -> Option<PathAndQuery> {
-        let bytes = if self.prefix.is_empty() {
-            Bytes::copy_from_slice(target.as_bytes())
-        } else {
-            let mut path = Vec::with_capacity(self.prefix.len() + target.len());
-            path.extend_from_slice(self.prefix.as_bytes());
-            path.extend_from_slice(target.as_bytes());
-            Bytes::from(path)
-        };
-        bytes.starts_with(b"/").then(|| PathAndQuery::from_maybe_shared(bytes).ok()).flatten()
-    }
-
     /// Path before every target.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
-    }
-
-    pub(super) fn scheme(&self) -> Scheme {
-        if self.key.tls { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     fn rehash(&mut self) {
@@ -198,7 +172,8 @@ impl fmt::Debug for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme(), self.authority, self.prefix)
+        let scheme = if self.key.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
 }
 
@@ -232,6 +207,11 @@ impl Proxy {
         });
         Ok(Proxy { host: host.to_ascii_lowercase(), port: port.unwrap_or(80), authorization })
     }
+}
+
+/// Whether a path, and maybe a query, can be sent as it is: percent-encoded, with a slash in front.
+pub(super) fn is_target(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#')
 }
 
 /// Host (without brackets) and port.
@@ -272,15 +252,15 @@ mod tests {
 
     #[test]
     fn base_urls_are_parsed_or_refused() {
-        let check = |url: &str, shown: &str, target: &str| {
+        let check = |url: &str, shown: &str, authority: &str, prefix: &str| {
             let endpoint = Endpoint::parse(url).unwrap();
             assert_eq!(endpoint.to_string(), shown);
-            assert_eq!(endpoint.path_and_query("/a?b=c").unwrap().as_str(), target);
+            assert_eq!((endpoint.authority.as_str(), endpoint.prefix()), (authority, prefix));
         };
-        check("https://API.Binance.com", "https://api.binance.com", "/a?b=c");
-        check("https://api.binance.com:443/", "https://api.binance.com", "/a?b=c");
-        check("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1", "/v1/a?b=c");
-        check("http://[::1]:8080", "http://[::1]:8080", "/a?b=c");
+        check("https://API.Binance.com", "https://api.binance.com", "api.binance.com", "");
+        check("https://api.binance.com:443/", "https://api.binance.com", "api.binance.com", "");
+        check("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1", "127.0.0.1:8080", "/v1");
+        check("http://[::1]:8080", "http://[::1]:8080", "[::1]:8080", "");
         for url in [
             "api.binance.com",
             "ftp://a",
@@ -292,13 +272,15 @@ mod tests {
             "https://a/?x",
             "https://[zz]",
             "https://a/\u{7f}",
+            "https://a/b c",
         ] {
             let error = Endpoint::parse(url).unwrap_err().to_string();
             assert!(!error.contains("u:p"), "{error}");
         }
-        let endpoint = Endpoint::parse("http://a").unwrap();
-        assert!(endpoint.path_and_query("no-slash").is_none());
-        assert!(endpoint.path_and_query("/sp ace").is_none());
+        assert!(is_target("/a?b=c,d:e%20f~"));
+        for target in ["no-slash", "", "/sp ace", "/a#b", "/\r\n"] {
+            assert!(!is_target(target), "{target}");
+        }
     }
 
     #[test]

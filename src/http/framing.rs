@@ -144,7 +144,7 @@ fn framing(status: u16, is_old: bool, headers: &Headers) -> Result<(Framing, boo
 }
 
 /// The one length that all fields agree on (section 6.3, rule 5).
-fn length(headers: &Headers) -> Result<Option<u64>, Wrong> {
+pub(super) fn length(headers: &Headers) -> Result<Option<u64>, Wrong> {
     let mut known = None;
     for text in list(headers, "content-length") {
         let digits = (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then_some(text);
@@ -258,7 +258,7 @@ const SWITCHING: u16 = 101;
 /// Some providers send cookies and policies of 8 KiB and more in one header.
 pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Beyond any known provider; a flood of headers ends here.
-const HEADERS_MAX: usize = 200;
+pub(super) const HEADERS_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {

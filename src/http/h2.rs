@@ -1,73 +1,78 @@
-//! One HTTP/2 connection, shared by streams up to what the peer and the settings allow.
+//! One HTTP/2 connection, shared by streams up to what the peer and the settings allow: one task reads and writes for all
+//! of them, once a turn of the core, and one asks a silent peer whether it is there.
 //! Its tasks live as long as it does. Invariant: a place on it counts as taken until its stream is over or reset.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::io;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_channel::oneshot;
-use futures_lite::FutureExt as _;
-use hyper::client::conn::http2::{Builder, Connection, SendRequest};
-
-use crate::http::bounds::{Bounds, Fault, Raw};
+use crate::http::bounds::{Bounds, Fault, Pace, REST, Raw, reason_of_io};
 use crate::http::client::ClientSettings;
 use crate::http::failure::{self, Failure, Phase};
-use crate::http::io::Io;
+use crate::http::frame::Broken;
+use crate::http::io::{Io, Scratch};
 use crate::http::limits::Timings;
+use crate::http::mux::Mux;
 use crate::http::pool::{Host, Slot};
-use crate::http::stream::{Payload, receive};
+use crate::http::render::Outgoing;
+use crate::http::stream::{Lost, Stream};
 use crate::runtime::{Task, sleep, spawn};
-use crate::time::Mono;
+use crate::time::{Mono, Now};
 
 /// A connection.
 pub(super) struct H2 {
-    sender: RefCell<SendRequest<Payload>>,
+    mux: RefCell<Mux>,
+    /// Wakes the task that reads and writes.
+    driver: RefCell<Option<Waker>>,
+    /// Whether it has been woken since it last ran.
+    is_woken: Cell<bool>,
+    /// Whether anything has come since the last look.
+    is_heard: Cell<bool>,
+    is_lost: Cell<bool>,
     pub(super) active: Cell<usize>,
     pub(super) idle_since: Cell<Mono>,
     pub(super) born: Mono,
     uses: Cell<u32>,
     uses_max: u32,
+    /// How many streams the settings allow, and how many the peer does.
     streams_max: usize,
-    /// How many streams the peer allows.
     peer_max: Cell<usize>,
     /// Whether the peer's settings have come; until then one stream is let on.
     settled: Cell<bool>,
     draining: Cell<bool>,
     host: Weak<Host>,
     slot: Slot,
-    spawned: Rc<Spawned>,
     tasks: RefCell<Vec<Task<()>>>,
 }
 
 /// A place on a connection: one stream.
 pub(super) struct Place(pub(super) Rc<H2>);
 
+/// A request under way.
+pub(super) struct Sent<'a> {
+    h2: &'a Rc<H2>,
+    stream: Rc<Stream>,
+}
+
 impl H2 {
     /// Makes a connection known to its host and takes the first place on it.
-    pub(super) async fn share(
+    pub(super) fn share(
         io: Io,
+        scratch: Scratch,
         slot: Slot,
         host: &Rc<Host>,
         settings: &ClientSettings,
         now: Mono,
-    ) -> Result<Place, Failure> {
-        let executor = Spawner(Rc::default());
-        let (sender, connection) = Builder::new(executor.clone())
-            .timer(LocalTimer)
-            .keep_alive_interval(settings.h2_ping_interval)
-            .keep_alive_timeout(settings.h2_ping_timeout)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .initial_max_send_streams(UNSETTLED_STREAMS)
-            .max_header_list_size(HEAD_BYTES_MAX)
-            .handshake::<Io, Payload>(io)
-            .await
-            .map_err(|error| Failure::before(Phase::Connect, failure::CONNECT_FAILED, error.to_string()))?;
+    ) -> Place {
         let h2 = Rc::new(H2 {
-            sender: RefCell::new(sender),
+            mux: RefCell::new(Mux::new()),
+            driver: RefCell::default(),
+            is_woken: Cell::new(false),
+            is_heard: Cell::new(false),
+            is_lost: Cell::new(false),
             active: Cell::new(0),
             idle_since: Cell::new(now),
             born: now,
@@ -79,29 +84,25 @@ impl H2 {
             draining: Cell::new(false),
             host: Rc::downgrade(host),
             slot,
-            spawned: executor.0.clone(),
-            tasks: RefCell::new(executor.0.connection.take().into_iter().collect()),
+            tasks: RefCell::default(),
         });
-        executor.0.is_open.set(true);
         let place = h2.place();
         host.share(h2.clone());
+        let keeper = keep(Rc::downgrade(&h2), settings.h2_ping_interval, settings.h2_ping_timeout);
         // Last, as a task runs at once up to its first wait: it may find the peer's settings and let others on.
-        let driver = spawn(drive(connection, Rc::downgrade(&h2), executor.0));
-        h2.tasks.borrow_mut().push(driver);
-        Ok(place)
+        let tasks = [spawn(keeper), spawn(drive(io, scratch, Rc::downgrade(&h2)))];
+        h2.tasks.borrow_mut().extend(tasks);
+        place
     }
 
     /// Whether another stream may be opened.
     pub(super) fn has_room(&self) -> bool {
-        if self.draining.get() || self.sender.borrow().is_closed() {
-            return false;
-        }
-        self.active.get() < self.streams_allowed()
+        !self.is_over() && self.active.get() < self.streams_allowed()
     }
 
     /// Whether it takes no more streams for good.
     pub(super) fn is_over(&self) -> bool {
-        self.draining.get() || self.sender.borrow().is_closed()
+        self.draining.get() || self.is_lost.get()
     }
 
     /// Takes a place; call it only when there is room.
@@ -149,20 +150,70 @@ impl H2 {
         self.settle();
     }
 
-    /// A peer whose limit is the one assumed is known by its first answer, which follows its settings.
-    fn answered(&self) {
-        if !self.spawned.is_answered.replace(true)
-            && let Some(driver) = &*self.spawned.driver.borrow()
-        {
-            driver.wake_by_ref();
-        }
-    }
-
     /// The peer's settings are known: its other streams may come.
     fn settle(&self) {
         if !self.settled.replace(true) {
             self.slot.opened();
         }
+    }
+
+    /// Has what is to be sent written in this turn, once all who are to run in it have added theirs.
+    fn wake(&self) {
+        if !self.is_woken.replace(true)
+            && let Some(driver) = &*self.driver.borrow()
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// The connection is no more.
+    fn lose(self: &Rc<Self>, reason: &'static str, what: String) {
+        if !self.is_lost.replace(true) {
+            self.mux.borrow_mut().lose(Lost { reason, what });
+        }
+        self.drain();
+        self.wake();
+    }
+
+    /// Reads and writes what can be, and acts on what has come.
+    fn advance(self: &Rc<Self>, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Turn> {
+        self.is_woken.set(false);
+        match &mut *self.driver.borrow_mut() {
+            Some(driver) => driver.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+        if self.is_lost.get() {
+            return Poll::Ready(Turn::Over);
+        }
+        let mut mux = self.mux.borrow_mut();
+        let turn = wire.advance(&mut mux, cx);
+        let (streams_max, takes_streams, code) = (mux.streams_max(), mux.takes_streams(), mux.goaway_code());
+        mux.rest();
+        drop(mux);
+        if wire.is_heard {
+            wire.is_heard = false;
+            self.is_heard.set(true);
+        }
+        if let Some(streams_max) = streams_max {
+            self.allow(streams_max);
+        }
+        if !takes_streams {
+            self.drain();
+        }
+        turn.map(|turn| match turn {
+            Ok(turn) => turn,
+            Err(End::Broken(broken)) => {
+                self.lose(failure::BAD_FRAMING, format!("expected {}", broken.what));
+                Turn::Over
+            }
+            Err(End::Closed(error)) => {
+                match code {
+                    Some(code) => self.lose(failure::GOAWAY, format!("the peer shut down with code {code}")),
+                    None => self.lose(reason_of_io(&error), error.to_string()),
+                }
+                Turn::Over
+            }
+        })
     }
 }
 
@@ -172,27 +223,53 @@ impl Place {
         self.0.uses.get() > 1
     }
 
-    /// Sends a request and reads the answer.
-    pub(super) async fn exchange(
-        &self,
-        request: hyper::Request<Payload>,
-        body_bytes: u64,
-        bounds: &Bounds<'_>,
-        timings: &mut Timings,
-    ) -> Result<Raw, Fault> {
-        let response = self.0.sender.borrow_mut().try_send_request(request);
-        let raw = receive(response, bounds, timings).await;
-        timings.bytes_out = body_bytes;
-        match &raw {
-            Ok(raw) => {
-                timings.bytes_in = raw.body.len() as u64;
-                self.0.answered();
+    /// Hands a request to the connection.
+    pub(super) fn send(&self, request: &Outgoing<'_>, bounds: &Bounds<'_>) -> Result<Sent<'_>, Fault> {
+        bounds.await_head();
+        let stream = self.0.mux.borrow_mut().open(request, bounds.limits.body_bytes_max);
+        let Some(stream) = stream else {
+            self.0.drain();
+            let message = format!("{}: the connection took no more requests", bounds.host);
+            let failure = Failure::before(Phase::Send, failure::CLOSED_EARLY, message);
+            return Err(Fault { failure: Failure { reused: bounds.reused, ..failure }, stale: true });
+        };
+        self.0.wake();
+        Ok(Sent { h2: &self.0, stream })
+    }
+}
+
+impl Sent<'_> {
+    /// Reads the answer.
+    pub(super) async fn receive(self, bounds: &Bounds<'_>, timings: &mut Timings) -> Result<Raw, Fault> {
+        let mut pace = Pace::default();
+        let over = poll_fn(|cx| self.stream.poll(cx, bounds, &mut pace)).await;
+        let end = Now::read();
+        let head_at = pace.head_at.unwrap_or(end.mono);
+        timings.first_byte = head_at.since(bounds.sent);
+        timings.body = end.mono.since(head_at);
+        timings.ended = end.mono;
+        let mut state = self.stream.state.borrow_mut();
+        timings.bytes_in = state.body.len() as u64;
+        if let Err(fault) = over {
+            drop(state);
+            if fault.stale {
+                // It takes no more, whether or not its task has noticed yet.
+                self.h2.drain();
             }
-            // It takes no more, whether or not its driver has noticed yet.
-            Err(fault) if fault.stale => self.0.drain(),
-            Err(_) => {}
+            return Err(fault);
         }
-        raw
+        let (headers, body) = (std::mem::take(&mut state.headers), std::mem::take(&mut state.body));
+        Ok(Raw { status: state.status, headers, body, ts_recv: end.wall })
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        let mut mux = self.h2.mux.borrow_mut();
+        mux.forget(&self.stream);
+        if !mux.unsent().is_empty() {
+            self.h2.wake();
+        }
     }
 }
 
@@ -212,109 +289,147 @@ impl Drop for Place {
     }
 }
 
-/// Moves the side of a connection on that takes requests, and watches what the peer allows.
-async fn drive(connection: Connection<Io, Payload, Spawner>, watched: Weak<H2>, spawned: Rc<Spawned>) {
-    let mut connection = pin!(connection);
-    poll_fn(|cx| {
-        if !spawned.is_settled.get() {
-            *spawned.driver.borrow_mut() = Some(cx.waker().clone());
-        }
-        let over = connection.as_mut().poll(cx).is_ready();
-        let peer_max = connection.current_max_send_streams();
-        let unknown = peer_max == UNSETTLED_STREAMS && !spawned.is_answered.get();
-        if !over && unknown && !spawned.is_settled.get() {
-            return Poll::Pending;
-        }
-        spawned.is_settled.set(true);
-        let Some(h2) = watched.upgrade() else { return Poll::Ready(()) };
-        if over {
-            h2.drain();
-            return Poll::Ready(());
-        }
-        h2.allow(peer_max);
-        Poll::Pending
-    })
-    .await;
+/// The socket, in the hands of the task that reads and writes.
+struct Wire {
+    io: Io,
+    scratch: Scratch,
+    /// What came since the socket was last empty.
+    streak: usize,
+    is_heard: bool,
+    needs_flush: bool,
+    /// Why nothing can be written any more; the peer may have answered before it stopped reading.
+    unwritable: Option<io::Error>,
 }
 
-/// Starts hyper's tasks: the first one is the connection, which is kept to be ended with it; the others are one for each
-/// stream and end when the connection does.
-#[derive(Clone)]
-struct Spawner(Rc<Spawned>);
-
-#[derive(Default)]
-struct Spawned {
-    connection: Cell<Option<Task<()>>>,
-    is_open: Cell<bool>,
-    is_settled: Cell<bool>,
-    is_answered: Cell<bool>,
-    driver: RefCell<Option<Waker>>,
+/// What a turn ended with.
+enum Turn {
+    Over,
+    /// There is more to read, and others wait.
+    Rest,
 }
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Spawner {
-    fn execute(&self, future: F) {
-        if self.0.is_open.get() {
-            spawn(future).detach();
+/// Why there is no other turn.
+enum End {
+    Broken(Broken),
+    Closed(io::Error),
+}
+
+impl Wire {
+    fn advance(&mut self, mux: &mut Mux, cx: &mut Context<'_>) -> Poll<Result<Turn, End>> {
+        let rest_at = Pace::turn_end(self.streak);
+        let scratch = self.scratch.clone();
+        loop {
+            mux.pump();
+            if self.unwritable.is_none()
+                && let Err(error) = self.write(mux, cx)
+            {
+                self.unwritable = Some(error);
+            }
+            let mut buffer = scratch.borrow_mut();
+            let count = match self.io.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(error))),
+                Poll::Pending => {
+                    self.streak = 0;
+                    return match self.unwritable.take() {
+                        Some(error) => Poll::Ready(Err(End::Closed(error))),
+                        None => Poll::Pending,
+                    };
+                }
+            };
+            if count == 0 {
+                let end = self.closed(io::ErrorKind::UnexpectedEof.into());
+                return Poll::Ready(Err(end));
+            }
+            self.is_heard = true;
+            let taken = mux.take(&buffer[..count]);
+            drop(buffer);
+            if let Err(broken) = taken {
+                mux.say_goodbye(broken.code);
+                // As far as the socket takes it.
+                let _ = self.write(mux, cx);
+                return Poll::Ready(Err(End::Broken(broken)));
+            }
+            self.streak += count;
+            if self.streak >= rest_at {
+                return Poll::Ready(Ok(Turn::Rest));
+            }
+        }
+    }
+
+    /// Why it could not be written says more than why there was nothing to read.
+    fn closed(&mut self, error: io::Error) -> End {
+        End::Closed(self.unwritable.take().unwrap_or(error))
+    }
+
+    /// Writes what the socket takes.
+    fn write(&mut self, mux: &mut Mux, cx: &mut Context<'_>) -> io::Result<()> {
+        while !mux.unsent().is_empty() {
+            let Poll::Ready(count) = self.io.poll_write(cx, mux.unsent()) else { return Ok(()) };
+            let count = count?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            mux.sent(count);
+            mux.pump();
+            self.needs_flush = true;
+        }
+        if self.needs_flush
+            && let Poll::Ready(flushed) = self.io.poll_flush(cx)
+        {
+            flushed?;
+            self.needs_flush = false;
+        }
+        Ok(())
+    }
+}
+
+/// Moves a connection on until it is over.
+async fn drive(io: Io, scratch: Scratch, h2: Weak<H2>) {
+    let mut wire = Wire { io, scratch, streak: 0, is_heard: false, needs_flush: false, unwritable: None };
+    loop {
+        let turn = poll_fn(|cx| match h2.upgrade() {
+            Some(h2) => h2.advance(&mut wire, cx),
+            None => Poll::Ready(Turn::Over),
+        });
+        match turn.await {
+            Turn::Over => return,
+            Turn::Rest => sleep(REST).await,
+        }
+    }
+}
+
+/// Asks a peer that has been silent, with streams open, whether it is there (RFC 9113 section 6.7).
+async fn keep(h2: Weak<H2>, interval: Duration, timeout: Duration) {
+    let mut silent = 0;
+    loop {
+        sleep((interval / TICKS).max(TICK_MIN)).await;
+        let Some(h2) = h2.upgrade() else { return };
+        h2.mux.borrow_mut().calm();
+        if h2.is_heard.replace(false) || h2.active.get() == 0 {
+            silent = 0;
+            continue;
+        }
+        silent += 1;
+        if silent < TICKS {
+            continue;
+        }
+        silent = 0;
+        h2.mux.borrow_mut().ping();
+        h2.wake();
+        let asked = Rc::downgrade(&h2);
+        drop(h2);
+        sleep(timeout).await;
+        let Some(h2) = asked.upgrade() else { return };
+        if !h2.is_heard.get() {
+            h2.lose(failure::RESET, format!("no answer to a ping within {timeout:?}"));
             return;
         }
-        let spawned = self.0.clone();
-        let mut future = Box::pin(future);
-        let task = spawn(poll_fn(move |cx| {
-            let over = future.as_mut().poll(cx);
-            // The peer's settings come to this task, and only the driver can read them.
-            if !spawned.is_settled.get()
-                && let Some(driver) = &*spawned.driver.borrow()
-            {
-                driver.wake_by_ref();
-            }
-            over
-        }));
-        self.0.connection.set(Some(task));
     }
 }
-
-/// hyper wants a timer that is `Send + Sync`, and the executor's is neither: a task of this core sleeps, and its one-shot
-/// is both.
-#[derive(Clone, Copy)]
-struct LocalTimer;
-
-struct LocalSleep(oneshot::Receiver<()>);
-
-impl LocalTimer {
-    fn sleep_for(duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        let (mut tell, told) = oneshot::channel();
-        spawn(async move {
-            // Ends early when nobody waits for it.
-            sleep(duration).or(tell.cancellation()).await;
-            let _ = tell.send(());
-        })
-        .detach();
-        Box::pin(LocalSleep(told))
-    }
-}
-
-impl hyper::rt::Timer for LocalTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        LocalTimer::sleep_for(duration)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        LocalTimer::sleep_for(deadline.saturating_duration_since(hyper::rt::Timer::now(self)))
-    }
-}
-
-impl Future for LocalSleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(|_| ())
-    }
-}
-
-impl hyper::rt::Sleep for LocalSleep {}
 
 /// Until the peer's settings come: a server may refuse more, and a second connection is not opened meanwhile.
 const UNSETTLED_STREAMS: usize = 1;
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-const HEAD_BYTES_MAX: u32 = 64 << 10;
+/// Looks at a peer in the time that it may be silent: no clock is read for what comes.
+const TICKS: u32 = 4;
+const TICK_MIN: Duration = Duration::from_millis(1);

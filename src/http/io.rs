@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use futures_rustls::client::TlsStream;
@@ -73,39 +73,6 @@ impl Io {
         let scratch = self.scratch.clone();
         let mut buffer = scratch.borrow_mut();
         self.poll_read(cx, &mut buffer).is_pending()
-    }
-}
-
-impl hyper::rt::Read for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let scratch = this.scratch.clone();
-        let mut buffer = scratch.borrow_mut();
-        let room = cursor.remaining().min(buffer.len());
-        let read = ready!(Io::poll_read(this, cx, &mut buffer[..room]))?;
-        cursor.put_slice(&buffer[..read]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Io::poll_write(self.get_mut(), cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Io::poll_flush(self.get_mut(), cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_close(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_close(cx),
-        }
     }
 }
 

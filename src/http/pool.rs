@@ -16,6 +16,7 @@ use crate::http::endpoint::{Endpoint, PoolKey};
 use crate::http::h1::H1;
 use crate::http::h2::{H2, Place};
 use crate::http::limits::Protocol;
+use crate::http::render::Lines;
 use crate::time::Mono;
 
 /// The caps and lifetimes of a pool.
@@ -46,8 +47,8 @@ pub(super) struct Pool {
 pub(super) struct Host {
     pub(super) key: PoolKey,
     pool: Weak<Pool>,
-    /// The header lines of every HTTP/1.1 request, built once.
-    pub(super) lines: Vec<u8>,
+    /// What every request to the host has in common, built once.
+    pub(super) lines: Lines,
     state: RefCell<State>,
 }
 
@@ -117,8 +118,8 @@ impl Pool {
         })
     }
 
-    /// The host of an endpoint; `lines` builds its header lines when it is met first.
-    pub(super) fn host(self: &Rc<Self>, endpoint: &Endpoint, lines: impl FnOnce(&Endpoint) -> Vec<u8>) -> Rc<Host> {
+    /// The host of an endpoint; `lines` builds what its requests have in common when it is met first.
+    pub(super) fn host(self: &Rc<Self>, endpoint: &Endpoint, lines: impl FnOnce(&Endpoint) -> Lines) -> Rc<Host> {
         let mut hosts = self.hosts.borrow_mut();
         let same = hosts.entry(endpoint.hash).or_default();
         if let Some(host) = same.iter().find(|host| host.key == endpoint.key) {

@@ -773,7 +773,7 @@ fn streams_are_whole_or_failures() {
     };
     check(whole, Ok("ok"));
     check(|to, id| write(to, &[frame(HEADERS, END_HEADERS | END_STREAM, id, OK)]), Ok(""));
-    // What a proxy does whose own upstream died; hyper would call the second one an end.
+    // What a proxy does whose own upstream died; some take the second one for an end.
     check(
         |to, id| {
             write(
@@ -859,6 +859,283 @@ fn streams_share_one_connection_up_to_the_peers_limit() {
             assert_eq!((stats.open, stats.streams), (connections, 0), "{count}: {stats:?}");
         }
     });
+}
+
+/// Speaks HTTP/2 by prior knowledge: `act` gets every frame of the client's, kind, flags, stream and payload, until it
+/// says that it is done.
+fn serve_frames(
+    settings: &'static [u8],
+    act: impl Fn(&mut TcpStream, u8, u8, u32, &[u8], usize) -> bool + Send + Sync + 'static,
+) -> SocketAddr {
+    serve(move |mut stream, index| {
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).unwrap();
+        stream.write_all(&frame(4, 0, 0, settings)).unwrap();
+        let mut head = [0_u8; 9];
+        while stream.read_exact(&mut head).is_ok() {
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).unwrap();
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            if head[3] == 4 && head[4] & 1 == 0 {
+                let _ = stream.write_all(&frame(4, 1, 0, &[]));
+            }
+            if act(&mut stream, head[3], head[4], id, &payload, index) {
+                return;
+            }
+        }
+    })
+}
+
+/// Many requests at once: what each of them gave, in their order.
+async fn fetch_all(client: &Client, at: &Endpoint, count: usize) -> Vec<(Result<Answer, Failure>, Timings)> {
+    let tasks: Vec<_> = (0..count)
+        .map(|_| {
+            let (client, at) = (client.clone(), at.clone());
+            spawn(async move { fetch(&client, &at, &Limits::default()).await })
+        })
+        .collect();
+    let mut found = Vec::new();
+    for task in tasks {
+        found.push(task.join().await.unwrap());
+    }
+    found
+}
+
+#[test]
+fn a_stream_that_fails_leaves_the_others_alone() {
+    // The second, third and fourth request fail on their own; the others are answered on the same connection.
+    let address = serve_two(&[], |stream, id, _| {
+        let ok = frame(HEADERS, END_HEADERS, id, OK);
+        let frames = match id {
+            3 => vec![ok, frame(DATA, 0, id, b"o"), frame(RESET, 0, id, &[0, 0, 0, 2])],
+            // A capital in a name, and a head beyond any bound.
+            5 => vec![frame(HEADERS, END_HEADERS | END_STREAM, id, &[OK, b"\x00\x01X\x01y"].concat())],
+            7 => {
+                let field = [&b"\x00\x01x\x7f\x81\x7c"[..], &[b'y'; 16_000]].concat();
+                let mut frames = vec![frame(HEADERS, 0, id, OK)];
+                frames.extend((0..4).map(|_| frame(9, 0, id, &field)));
+                let last = [&b"\x00\x01x\x7f\xdd\x0a"[..], &[b'y'; 1_500]].concat();
+                frames.push(frame(9, END_HEADERS, id, &last));
+                frames
+            }
+            _ => vec![ok, frame(DATA, END_STREAM, id, b"ok")],
+        };
+        let _ = stream.write_all(&frames.concat());
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        for expected in [Ok("ok"), Err("reset"), Err("bad_framing"), Err("head_too_large"), Ok("ok"), Ok("ok")] {
+            let found = fetch(&client, &at, &Limits::default()).await.0;
+            let found = found.as_ref().map(|answer| std::str::from_utf8(&answer.body).unwrap());
+            assert_eq!(found.map_err(|failure| failure.reason), expected);
+        }
+        assert_eq!((client.stats().opened, client.stats().open), (1, 1));
+    });
+}
+
+#[test]
+fn streams_in_flight_at_a_goaway_end_well() {
+    // Five streams; the server looks at the first three, says so, answers them late and closes.
+    let address = serve_frames(&[], |stream, kind, _, id, _, index| {
+        let answer = |id| [frame(HEADERS, END_HEADERS, id, OK), frame(DATA, END_STREAM, id, b"ok")].concat();
+        if kind != HEADERS {
+            return false;
+        }
+        if index > 0 || id == 1 {
+            stream.write_all(&answer(id)).unwrap();
+        } else if id == 11 {
+            let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 7, 0, 0, 0, 0]);
+            stream.write_all(&[goaway, answer(3), answer(5), answer(7)].concat()).unwrap();
+            return true;
+        }
+        false
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        assert_eq!(fetch(&client, &at, &Limits::default()).await.0.unwrap().body, "ok");
+        let found = fetch_all(&client, &at, 5).await;
+        let moved: Vec<_> = found.iter().map(|(_, timings)| timings.replaced).collect();
+        assert_eq!(moved, [0, 0, 0, 1, 1]);
+        assert!(found.into_iter().all(|(answer, _)| answer.unwrap().body == "ok"));
+        assert_eq!((client.stats().opened, client.stats().open), (2, 1));
+    });
+}
+
+#[test]
+fn a_server_that_dies_in_error_is_told_by_its_code() {
+    let address = serve_frames(&[], |stream, kind, _, _, _, _| {
+        kind == HEADERS && stream.write_all(&frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 2])).is_ok()
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        let failure = fetch(&client, &at, &Limits::default()).await.0.unwrap_err();
+        assert_eq!((failure.reason, failure.retry_safe), ("goaway", false), "{failure}");
+    });
+}
+
+#[test]
+fn a_dropped_stream_is_reset_and_its_place_is_free() {
+    static RESETS: std::sync::Mutex<Vec<(u32, Vec<u8>)>> = std::sync::Mutex::new(Vec::new());
+    // One stream at a time; the second one hangs.
+    let address = serve_frames(&[0, 3, 0, 0, 0, 1], |stream, kind, _, id, payload, _| {
+        if kind == RESET {
+            RESETS.lock().unwrap().push((id, payload.to_vec()));
+        }
+        if kind == HEADERS && id != 3 {
+            let answer = [frame(HEADERS, END_HEADERS, id, OK), frame(DATA, END_STREAM, id, b"ok")].concat();
+            stream.write_all(&answer).unwrap();
+        }
+        false
+    });
+    let settings = ClientSettings { connections_per_host_max: 1, ..ClientSettings::default() };
+    on_core(settings, move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        assert_eq!(fetch(&client, &at, &Limits::default()).await.0.unwrap().body, "ok");
+        let (first, first_at) = (client.clone(), at.clone());
+        let hung = spawn(async move { fetch(&first, &first_at, &Limits::default()).await.1 });
+        let (second, second_at) = (client.clone(), at.clone());
+        let waiting = spawn(async move { fetch(&second, &second_at, &Limits::default()).await.0 });
+        while client.stats().waiting == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(client.stats().streams, 1);
+        hung.cancel().await;
+        assert_eq!(waiting.join().await.unwrap().unwrap().body, "ok");
+        let stats = client.stats();
+        assert_eq!((stats.open, stats.opened, stats.streams), (1, 1, 0), "{stats:?}");
+    });
+    assert_eq!(*RESETS.lock().unwrap(), [(3, vec![0, 0, 0, 8])]);
+}
+
+#[test]
+fn big_bodies_share_a_connection_within_its_windows() {
+    const BODY: usize = 3 << 20;
+    // Pieces of all streams in turn, some of them padded, as far as the client gave room: what a sender must keep count of.
+    let address = serve(|mut stream, _| {
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).unwrap();
+        stream.write_all(&frame(4, 0, 0, &[])).unwrap();
+        let (mut room, mut initial) = (65_535_i64, 65_535_i64);
+        let mut streams: Vec<(u32, i64, usize)> = Vec::new();
+        let mut head = [0_u8; 9];
+        loop {
+            let ready = streams.iter_mut().filter(|(_, window, sent)| *window > 16_000 && *sent < BODY);
+            if let Some((id, window, sent)) = ready.min_by_key(|(_, _, sent)| *sent).filter(|_| room > 16_000) {
+                let count = (BODY - *sent).min(15_000);
+                let body: Vec<u8> = (*sent..*sent + count).map(|at| (at % 251) as u8).collect();
+                let end = if *sent + count == BODY { END_STREAM } else { 0 };
+                let data = if *sent % 2 == 0 {
+                    frame(DATA, end, *id, &body)
+                } else {
+                    frame(DATA, end | 8, *id, &[&[9][..], &body, &[0; 9]].concat())
+                };
+                *sent += count;
+                *window -= data.len() as i64 - 9;
+                room -= data.len() as i64 - 9;
+                stream.write_all(&data).unwrap();
+                continue;
+            }
+            if stream.read_exact(&mut head).is_err() {
+                return;
+            }
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).unwrap();
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            match head[3] {
+                HEADERS => {
+                    streams.push((id, initial, 0));
+                    stream.write_all(&frame(HEADERS, END_HEADERS, id, OK)).unwrap();
+                }
+                4 if head[4] & 1 == 0 => {
+                    let window = payload.chunks(6).find(|pair| pair[..2] == [0, 4]).unwrap();
+                    initial = i64::from(u32::from_be_bytes(window[2..6].try_into().unwrap()));
+                }
+                8 => {
+                    let more = i64::from(u32::from_be_bytes(payload[..4].try_into().unwrap()));
+                    match streams.iter_mut().find(|(known, ..)| *known == id) {
+                        Some((_, window, _)) => *window += more,
+                        None => room += more,
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        for (answer, timings) in fetch_all(&client, &at, 6).await {
+            let body = answer.unwrap().body;
+            assert!(body.len() == BODY && body.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
+            assert_eq!(timings.bytes_in, BODY as u64);
+        }
+        assert_eq!(client.stats().opened, 1);
+    });
+}
+
+#[test]
+fn a_big_request_waits_for_the_servers_windows() {
+    // The server gives room of 10,000 bytes at a time once its settings have come, and answers with what it got.
+    let address = serve_frames(&[0, 4, 0, 0, 0x27, 0x10], |stream, kind, flags, id, payload, _| {
+        static GOT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        if kind != DATA {
+            return false;
+        }
+        assert!(payload.iter().all(|byte| *byte == b'x'));
+        let got = GOT.fetch_add(payload.len(), order) + payload.len();
+        let more = (payload.len() as u32).to_be_bytes();
+        let mut frames = vec![frame(8, 0, 0, &more)];
+        if flags & END_STREAM != 0 {
+            frames.push(frame(HEADERS, END_HEADERS, id, OK));
+            frames.push(frame(DATA, END_STREAM, id, got.to_string().as_bytes()));
+        } else {
+            frames.push(frame(8, 0, id, &more));
+        }
+        stream.write_all(&frames.concat()).unwrap();
+        false
+    });
+    on_core(ClientSettings::default(), move |client| async move {
+        let at = endpoint(address).http_version(HttpVersion::Two);
+        assert_eq!(fetch_post(&client, &at, 1_000_000).await.unwrap().body, "1000000");
+    });
+}
+
+async fn fetch_post(client: &Client, endpoint: &Endpoint, bytes: usize) -> Result<Answer, Failure> {
+    let mut timings = Timings::default();
+    let deadline = Deadline::after(Mono::now(), Duration::from_secs(20));
+    let request = Request::post("/t", vec![b'x'; bytes]);
+    let answer = client.exchange(endpoint, &request, &Limits::default(), deadline, &mut timings).await;
+    assert_eq!(timings.bytes_out, bytes as u64);
+    answer
+}
+
+#[test]
+fn each_phase_of_a_stream_has_its_limit() {
+    let short = Duration::from_millis(80);
+    let check = |limits: Limits, deadline: Duration, body: &'static [u8], phase: Phase, reason: &str| {
+        let address = serve_two(&[], move |stream, id, _| {
+            if !body.is_empty() {
+                let _ = stream.write_all(&[frame(HEADERS, END_HEADERS, id, OK), frame(DATA, 0, id, body)].concat());
+            }
+        });
+        let failure = on_core(ClientSettings::default(), move |client| async move {
+            let at = endpoint(address).http_version(HttpVersion::Two);
+            let deadline = Deadline::after(Mono::now(), deadline);
+            let mut timings = Timings::default();
+            let got = client.exchange(&at, &Request::get("/"), &limits, deadline, &mut timings).await;
+            assert_eq!((client.stats().open, client.stats().streams), (1, 0), "the stream alone was given up");
+            got.unwrap_err()
+        });
+        assert_eq!((failure.phase, failure.reason, failure.retry_safe), (phase, reason, false), "{failure}");
+    };
+    let (long, plain) = (Duration::from_secs(20), Limits::default());
+    check(Limits { first_byte: short, ..plain }, long, b"", Phase::FirstByte, "first_byte_timeout");
+    check(plain, short, b"", Phase::Deadline, "deadline");
+    check(plain, short, b"x", Phase::Deadline, "deadline");
+    check(Limits { body: short, ..plain }, long, b"x", Phase::Body, "body_timeout");
+    let slow = Limits { throughput_span: short, throughput_bytes_min: 1_000, ..plain };
+    check(slow, long, b"x", Phase::Body, "body_too_slow");
+    check(Limits { body_bytes_max: 3, ..plain }, long, b"four", Phase::Body, "body_too_large");
 }
 
 #[test]
