@@ -164,8 +164,12 @@ fn a_name_that_fails_is_asked_again() {
             false => Err(std::io::Error::other("no such name")),
         }
     };
-    let engine = configured(&sim, SETTINGS).stateless().drain_by_caller().one_shard().resolve_by(resolve);
-    let engine = engine.start().unwrap();
+    // One source alone, with the default timeouts: breakers that opened together probe together, and on a busy host the
+    // handshakes of them all do not fit into what SETTINGS gives one answer. A probe that fails adds `open_for` each time.
+    let settings = "[breaker]\nfailures = 3\nopen_for = \"1s\"\n[retry]\nbase = \"5ms\"\ncap = \"20ms\"\n";
+    let binance = SOURCES.iter().filter(|(source, ..)| *source == "binance");
+    let engine = configured_with(&sim, settings, binance).stateless().drain_by_caller().one_shard();
+    let engine = engine.resolve_by(resolve).start().unwrap();
     let wanted = ("upstream_error", "name_failed");
     wait_for(&engine, &["binance"], "a name that fails", |now, source| {
         let part = part(now, source);
@@ -219,6 +223,7 @@ cap = "50ms"
     let success = after.total.success - before.total.success;
     // What is under way at either end counts on one side alone.
     let under_way = all.len() as u64;
+    println!("{faults} of {requests} requests failed, {success} of {polls} polls succeeded");
     assert!((success + under_way) as f64 >= 0.99 * polls as f64, "{success} of {polls} polls succeeded");
     assert!(after.total.retries > before.total.retries, "nothing was retried");
     let finish = end_drained(&engine);
@@ -263,6 +268,7 @@ fn a_good_citizen_uses_its_quota_and_never_exceeds_it() {
     assert_eq!(seen.limit, 6_000);
     let steady = &seen.windows[1..=MINUTES];
     let used: u32 = steady.iter().sum();
+    println!("{used} of {} used in {MINUTES} minutes, {} limited", seen.limit * MINUTES as u32, seen.limited);
     assert!(used as f64 >= 0.95 * f64::from(seen.limit) * MINUTES as f64, "{steady:?}");
     assert!(steady.iter().all(|used| *used <= seen.limit), "{steady:?}");
     assert!(!engine.metrics().sources["binance"].verdicts.contains_key("rate_limited"));
@@ -613,8 +619,17 @@ fn sim() -> Sim {
 
 /// An engine that polls a ticker of each source.
 fn configured(sim: &Sim, first: &str) -> EngineBuilder {
+    configured_with(sim, first, SOURCES.iter())
+}
+
+/// An engine that polls a ticker of each of these sources.
+fn configured_with<'a>(
+    sim: &Sim,
+    first: &str,
+    sources: impl Iterator<Item = &'a (&'a str, &'a str, &'a str)>,
+) -> EngineBuilder {
     let mut text = first.to_owned();
-    for (source, symbol, version) in SOURCES {
+    for (source, symbol, version) in sources {
         let tier = tidegate::source::find(source).unwrap().spec().tiers.last().unwrap().name;
         text.push_str(&format!(
             "[sources.{source}]\nsimulated_keys = true\ntier = \"{tier}\"\nhttp_version = \"{version}\"\nbase_urls = {{ {} }}\n",
