@@ -1,6 +1,7 @@
 //! What an exchange is measured against, alike for HTTP/1.1 and HTTP/2: the limits of its phases and of its body, and
 //! the words for what exceeds them.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::http::alarm::Alarm;
 use crate::http::failure::{self, Failure, Phase};
 use crate::http::limits::Limits;
+use crate::runtime::sleep;
 use crate::time::{Deadline, Mono, UnixNanos};
 use crate::wire::Headers;
 
@@ -150,6 +152,11 @@ impl Pace {
         Poll::Pending
     }
 
+    /// Whether a body of so many bytes counts as big: its turns are taken one at a time.
+    pub(super) fn is_big(received: usize) -> bool {
+        received >= BYTES_UNRESTED - BYTES_PER_TURN
+    }
+
     /// How far a body that holds `received` bytes may grow in one turn: a peer faster than this core must not keep it from
     /// the other exchanges.
     pub(super) fn turn_end(received: usize) -> usize {
@@ -164,8 +171,8 @@ impl Pace {
     }
 }
 
-/// Room for a body: a length is a claim, and no more than a mebibyte is allocated before bytes come. `None` when the length
-/// alone exceeds the cap.
+/// Room for a body: a length is a claim, and no more than a quarter of a mebibyte is allocated before bytes come.
+/// `None` when the length alone exceeds the cap.
 pub(super) fn room(length: Option<u64>, bytes_max: usize) -> Option<Vec<u8>> {
     if length.is_some_and(|bytes| bytes > bytes_max as u64) {
         return None;
@@ -200,9 +207,59 @@ pub(super) fn reason_of_io(error: &io::Error) -> &'static str {
 /// The least rest there is: the core looks at its ring once. Sleeping and not merely yielding, so that sockets and timers
 /// of other exchanges are looked at before a big body goes on.
 pub(super) const REST: Duration = Duration::from_micros(1);
-/// What a body may bring before it rests at all: nearly all are whole by then.
-const BYTES_UNRESTED: usize = 128 << 10;
-/// About 60 microseconds, most of them the kernel's: several big bodies have a turn each between two looks at the ring.
+/// Rests after a turn of a big body that took so long. Of all big bodies of a core one has its turn at a time, and between
+/// two turns the core is free for as long as the first took: however many there are, others have half the core and wait
+/// for one turn at most. Sleeping and not merely yielding, so that sockets and timers of other exchanges are looked at.
+pub(super) async fn rest(took: Duration) {
+    // What took longer was not the turn: the thread was taken off its CPU.
+    let took = took.clamp(TURN_MIN, TURN_MAX);
+    let now = Mono::now();
+    let at = NEXT_TURN.get().map_or(now, |next| next.max(now)) + took;
+    NEXT_TURN.set(Some(at + took));
+    sleep(at.since(now)).await;
+}
+
+thread_local! {
+    /// When the next big body of this core may have its turn.
+    static NEXT_TURN: Cell<Option<Mono>> = const { Cell::new(None) };
+}
+
+/// What a body may bring before it rests at all, a quarter of a millisecond: nearly all are whole by then.
+const BYTES_UNRESTED: usize = 64 << 10;
+/// About 60 microseconds, most of them the kernel's.
 const BYTES_PER_TURN: usize = 16 << 10;
-const CLAIM_BYTES_MAX: usize = 1 << 20;
+const TURN_MIN: Duration = Duration::from_micros(20);
+const TURN_MAX: Duration = Duration::from_micros(500);
+/// Of a big body so much is moved once, when its length is believed: a tenth of a millisecond.
+const CLAIM_BYTES_MAX: usize = 256 << 10;
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Placement, launch, spawn};
+
+    #[test]
+    fn big_bodies_have_their_turns_one_at_a_time() {
+        let turn = Duration::from_micros(300);
+        let core = launch("turns", Placement::Unpinned, move || async move {
+            let start = Mono::now();
+            let bodies: Vec<_> = (0..4)
+                .map(|_| {
+                    spawn(async move {
+                        for _ in 0..3 {
+                            rest(turn).await;
+                        }
+                    })
+                })
+                .collect();
+            for body in bodies {
+                body.join().await.unwrap();
+            }
+            Mono::now().since(start)
+        });
+        // Twelve turns and as many rests, but for the last turn, which nobody takes here.
+        let took = core.unwrap().join().unwrap();
+        assert!(took >= turn * 23, "{took:?}");
+    }
+}

@@ -8,14 +8,14 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
-use crate::http::bounds::{Bounds, Fault, Pace, REST, Raw, Turn, reason_of_io};
+use crate::http::bounds::{Bounds, Fault, Pace, Raw, Turn, reason_of_io, rest};
 use crate::http::failure::{self, Failure, Phase};
 use crate::http::framing::{Framing, HEAD_BYTES_MAX, Head, Wrong, head};
 use crate::http::io::{Io, Scratch};
 use crate::http::limits::Timings;
 use crate::http::pool::Slot;
-use crate::runtime::sleep;
 use crate::time::{Mono, Now};
 
 /// A connection, idle or in use.
@@ -67,9 +67,14 @@ impl H1 {
             bytes_out: 0,
         };
         let over = loop {
-            match poll_fn(|cx| exchange.poll(cx)).await {
+            let mut began = None;
+            let turn = poll_fn(|cx| {
+                began = Pace::is_big(exchange.body.len()).then(Mono::now);
+                exchange.poll(cx)
+            });
+            match turn.await {
                 Turn::Over(over) => break over,
-                Turn::Rest => sleep(REST).await,
+                Turn::Rest => rest(began.map_or(Duration::ZERO, |began| Mono::now().since(began))).await,
             }
         };
         let end = Now::read();
