@@ -122,8 +122,10 @@
 //!   timetable and cursors; a source too hot for one core is spread over `shards = k`. There each shard has its own breakers; more than half of them open open all, and then
 //!   one shard probes for all.
 //! - A shard is one thread with one executor on one CPU. Inside it nothing is locked: state is `Rc` and `RefCell`.
-//! - One source cannot slow another on its shard: its requests in flight are bounded (`in_flight_max`), and a body of
-//!   more than 128 KiB is read on a thread of lower priority beside the core, one of a source at a time.
+//! - One source cannot slow another on its shard: its requests in flight are bounded (`in_flight_max`), what comes of
+//!   HTTP/1.1 bodies beyond 64 KiB comes in turns of 16 KiB, one body's at a time and at most half of the time, and a body
+//!   of more than 128 KiB is decoded on a thread of lower priority beside the core, one of a source at a time. That thread
+//!   and housekeeping keep to CPUs without a shard where there are any.
 //! - Shards publish into one lock-free queue, the **normalization buffer**; one **sink core** reads it. When it is full,
 //!   a publish waits (`pause`) or drops, as the kind's setting says; each drop is counted.
 //! - Each attempt leaves one line in the **audit log**, which the sink core writes beside the journal in segments of the

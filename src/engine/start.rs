@@ -272,7 +272,7 @@ impl EngineBuilder {
         });
         let post = (resolver, tls);
         let control = control.map(|control| control.start(&checked.settings, observer.clone(), post)).transpose()?;
-        let housekeeping = Housekeeping::start(plan.kept, observer.clone())?;
+        let housekeeping = Housekeeping::start(plan.kept, observer.clone(), beside)?;
         let running = Running { stop, shards, collector, control, housekeeping, audit: audit.handle, _lock: lock };
         Ok(Engine(Arc::new(Inner {
             observer,

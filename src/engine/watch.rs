@@ -84,13 +84,19 @@ pub(super) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Starts the thread.
+    /// Starts the thread, on the CPUs of `cpus` if there are any: what it gives back to the allocator can take it some
+    /// milliseconds, for which a shard on its CPU would wait.
     ///
     /// # Errors
     /// When the host refuses it.
-    pub(super) fn start(kept: Vec<(QuotaCell, PathBuf)>, observer: Arc<Observer>) -> Result<Housekeeping> {
+    pub(super) fn start(
+        kept: Vec<(QuotaCell, PathBuf)>,
+        observer: Arc<Observer>,
+        cpus: Vec<usize>,
+    ) -> Result<Housekeeping> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new().name("housekeeping".to_owned()).spawn(move || {
+            runtime::stay_on(&cpus);
             let mut ticks = 0_u32;
             while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
                 observer.sample();

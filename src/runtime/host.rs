@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::doctor::Limits;
@@ -31,6 +31,15 @@ pub fn raise_open_files(need: u64) -> std::io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(need), maximum: limit.maximum })?;
     Ok(())
+}
+
+/// Keeps the calling thread on these CPUs if there are any: off those of the shards. A refusal costs latency, nothing else.
+pub fn stay_on(cpus: &[usize]) {
+    if !cpus.is_empty() {
+        let mut set = CpuSet::new();
+        cpus.iter().for_each(|cpu| set.set(*cpu));
+        let _ = sched_setaffinity(None, &set);
+    }
 }
 
 /// Has the calling thread give way to the others of this process where they want the same CPU. What refuses that changes

@@ -18,7 +18,7 @@ pub use file::{File, sync_dir};
 pub use glommio::net::{TcpListener, TcpStream};
 pub use heartbeat::heartbeat;
 pub use host::{
-    allowed_cpus, limits, named_cpu_time, raise_open_files, resident_bytes, thread_cpu_time, yield_priority,
+    allowed_cpus, limits, named_cpu_time, raise_open_files, resident_bytes, stay_on, thread_cpu_time, yield_priority,
 };
 pub use launch::{CoreHandle, Placement, is_core_thread, launch, preflight, refuse};
 pub use log::{LogGuard, LogWriter, RepeatFilter, log_writer};

@@ -4,6 +4,8 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
+use crate::runtime::host::stay_on;
+
 /// A handle to the threads; cheap to clone, usable from any thread.
 pub struct Workers<J> {
     jobs: mpsc::SyncSender<J>,
@@ -33,11 +35,7 @@ impl<J: Send + 'static> Workers<J> {
         let prepare = move || {
             // On Linux of the calling thread alone. A refusal costs latency, nothing else.
             let _ = rustix::process::nice(LOW_NICE);
-            if !cpus.is_empty() {
-                let mut set = rustix::thread::CpuSet::new();
-                cpus.iter().for_each(|cpu| set.set(*cpu));
-                let _ = rustix::thread::sched_setaffinity(None, &set);
-            }
+            stay_on(&cpus);
         };
         Workers::start_with(name, threads, prepare, work)
     }
