@@ -2,15 +2,16 @@
 //! question to its answer at the caller, quiet and while the bad source stalls, floods with bodies of many megabytes, or
 //! sends as many that do not decode.
 //!
-//! The shard has CPU 0; servers, callers and the threads that read big bodies have the others, those of the bad source with
-//! the lowest priority, so that what is measured is the shard. The bad source's breaker is set out of reach: it would end the
-//! trouble. Prints the p99 of each case beside the quiet one and ends with `isolation: within 2 x` or by how much not.
+//! The shard has CPU 0; servers, callers and the threads that read big bodies have the others: those of the bad source with
+//! the lowest priority, the good caller and its server with a real-time one where that is allowed (by `chrt`), so that what
+//! is measured is the shard and not the way to it. The bad source's breaker is set out of reach: it would end the trouble.
+//! Prints the p99 of each case beside the quiet one and ends with `isolation: within 2 x` or by how much not.
 //!
-//! - `ISOLATION_SECONDS=4` of each case, `ISOLATION_ROUNDS=3` of all.
+//! - `ISOLATION_SECONDS=3` of each case, `ISOLATION_ROUNDS=5` of all.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ const BAD_AT_ONCE: usize = 8;
 /// Between two questions to a good source: below what its quota allows.
 const EVERY: Duration = Duration::from_millis(10);
 
+const PIECE_BYTES: usize = 16 << 10;
 const LOWEST: i32 = 19;
 const CPUS_MAX: usize = 1_024;
 
@@ -66,8 +68,8 @@ fn main() -> ExitCode {
 
 /// The greatest factor over the cases, of the medians of the rounds.
 fn measure() -> io::Result<f64> {
-    let seconds = setting("ISOLATION_SECONDS", 4)?;
-    let rounds = setting("ISOLATION_ROUNDS", 3)?;
+    let seconds = setting("ISOLATION_SECONDS", 3)?;
+    let rounds = setting("ISOLATION_ROUNDS", 5)?;
     let good = serve(Case::Quiet)?;
     let mut runs: [Vec<Row>; 4] = Default::default();
     for _ in 0..rounds {
@@ -75,9 +77,9 @@ fn measure() -> io::Result<f64> {
             rows.push(run(case, good, Duration::from_secs(seconds))?);
         }
     }
-    println!("{rounds} x {seconds} s a case; medians of the rounds");
+    println!("{rounds} x {seconds} s a case; medians of the rounds (least to greatest)");
     println!(
-        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>8} {:>10}",
+        "{:>8} {:>9} {:>7} {:>24} {:>8} {:>8} {:>9}",
         "case", "questions", "p50 us", "p99 us", "max us", "p99 is", "bad MiB/s"
     );
     let quiet = median(&runs[0], |row| row.p99).max(NOISE);
@@ -89,11 +91,13 @@ fn measure() -> io::Result<f64> {
             worst = worst.max(factor);
         }
         println!(
-            "{:>8} {:>9} {:>9} {:>9} {:>9} {factor:>6.2} x {:>10.1}",
+            "{:>8} {:>9} {:>7} {:>6} ({:>6} to {:>6}) {:>8} {factor:>6.2} x {:>9.1}",
             format!("{case:?}").to_lowercase(),
             median(rows, |row| row.count),
             median(rows, |row| row.p50).as_micros(),
             p99.as_micros(),
+            rows.iter().map(|row| row.p99).min().unwrap_or_default().as_micros(),
+            rows.iter().map(|row| row.p99).max().unwrap_or_default().as_micros(),
             median(rows, |row| row.max).as_micros(),
             median(rows, |row| row.bad_bytes) as f64 / f64::from(1 << 20) / seconds as f64,
         );
@@ -137,25 +141,20 @@ fn run(case: Case, good: SocketAddr, length: Duration) -> io::Result<Row> {
             });
         })
     });
-    beside(None);
-    let mut took = Vec::new();
-    let mut next = Instant::now() + Duration::from_millis(200);
-    while next < stop {
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        let answer = engine.fetch("binance", Query::new(Kind::Ticker).symbol("BTC-USDT")).wait().map_err(told)?;
-        if let Err(judgement) = answer {
-            return Err(io::Error::other(format!("a good source was refused: {judgement}")));
-        }
-        took.push(next.elapsed());
-        // What came late is asked late: one question at a time, so that a stall counts for each it delayed.
-        next += EVERY;
-    }
+    let asker = engine.clone();
+    // A thread of its own: what the main thread starts would have its priority.
+    let asked = std::thread::spawn(move || {
+        beside(None);
+        ahead();
+        ask_good(&asker, stop)
+    });
+    let took = asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if let Some(trouble) = trouble {
         let _ = trouble.join();
     }
     let bad_bytes = engine.metrics().sources["kucoin"].bytes_in;
     engine.shutdown(Duration::from_secs(5)).wait().map_err(told)?.map_err(told)?;
-    anywhere();
+    let mut took = took?;
     took.sort();
     let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default();
     Ok(Row { count: took.len(), p50: at(50), p99: at(99), max: took.last().copied().unwrap_or_default(), bad_bytes })
@@ -171,11 +170,29 @@ fn beside(nice: Option<i32>) {
     let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
-/// Lets the calling thread run anywhere again: an engine is started on the CPUs that its starter may use.
-fn anywhere() {
-    let mut set = rustix::thread::CpuSet::new();
-    (0..CPUS_MAX.min(rustix::thread::CpuSet::MAX_CPU)).for_each(|cpu| set.set(cpu));
-    let _ = rustix::thread::sched_setaffinity(None, &set);
+/// Has the calling thread run before all others on its CPU, where that is allowed. Without, it may wait a slice of some
+/// milliseconds for one of the lowest priority, although what it waits for has been done.
+fn ahead() {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let mut command = Command::new("chrt");
+    let _ = command.args(["--fifo", "--pid", "1", &thread]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Asks the good source until `stop`; how long each answer took from its intended start.
+fn ask_good(engine: &Engine, stop: Instant) -> io::Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    let mut next = Instant::now() + Duration::from_millis(200);
+    while next < stop {
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let answer = engine.fetch("binance", Query::new(Kind::Ticker).symbol("BTC-USDT")).wait().map_err(told)?;
+        if let Err(judgement) = answer {
+            return Err(io::Error::other(format!("a good source was refused: {judgement}")));
+        }
+        took.push(next.elapsed());
+        // What came late is asked late: one question at a time, so that a stall counts for each it delayed.
+        next += EVERY;
+    }
+    Ok(took)
 }
 
 fn ask_bad(engine: &Engine, stop: Instant) -> Pending<Vec<Answered>> {
@@ -198,6 +215,9 @@ fn serve(case: Case) -> io::Result<SocketAddr> {
             let body = body.clone();
             std::thread::spawn(move || {
                 beside((case != Case::Quiet).then_some(LOWEST));
+                if case == Case::Quiet {
+                    ahead();
+                }
                 let _ = answer(case, stream, &body);
             });
         }
@@ -235,7 +255,10 @@ fn answer(case: Case, mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
         read.extend_from_slice(&step[..count]);
         if read.ends_with(b"\r\n\r\n") && case != Case::Stall {
             read.clear();
-            stream.write_all(&whole)?;
+            // In pieces: in a system call of many megabytes the kernel lets no other thread have the CPU.
+            for piece in whole.chunks(PIECE_BYTES) {
+                stream.write_all(piece)?;
+            }
         }
     }
 }
