@@ -231,6 +231,8 @@ fn collect(drain: Drain, placement: Placement) -> Result<Ran> {
         journal: Some(JournalSettings::default()),
         batch: BatchSettings::default(),
         dedupe: DedupeSettings::default(),
+        cursors: None,
+        scope: None,
         sinks: Vec::new(),
         delivery: DeliverySettings::default(),
         host: SinkHost::default(),

@@ -122,6 +122,9 @@
 //!   timetable and cursors; a source too hot for one core is spread over `shards = k`. There each shard has its own breakers; more than half of them open open all, and then
 //!   one shard probes for all.
 //! - A shard is one thread with one executor on one CPU. Inside it nothing is locked: state is `Rc` and `RefCell`.
+//! - A stream (source, kind, symbol) is followed from poll to poll: its **cursor** says what has been seen. The sink core
+//!   keeps it, never ahead of the journal; a start hands each shard how far its streams have come. What was missed the
+//!   shard asks for by its one request path, publishes in order, or records as a gap first.
 //! - One source cannot slow another on its shard: its requests in flight are bounded (`in_flight_max`), what comes of
 //!   HTTP/1.1 bodies beyond 64 KiB comes in turns of 16 KiB, one body's at a time and at most half of the time, and a body
 //!   of more than 128 KiB is decoded on a thread of lower priority beside the core, one of a source at a time. That thread
@@ -168,6 +171,7 @@
 //! | one atomic cell per quota scope, shared by its shards | two limiters of one cap double the rate |
 //! | the journal is the delivery log; each sink has its own offset in it | a dead sink stalls no other, and a restart resumes: at least once |
 //! | a journal segment is checksummed zstd frames of NDJSON | every tool reads it, and a torn tail is told frame by frame |
+//! | a cursor is what the journal has: spans of consecutive numbers, else a window of keys | a restart neither skips nor repeats, however long ago the record came |
 //! | published = delivered + dropped + queued, counted at four places | a law that a run checks at its end |
 //! | sources and sinks stand in constant tables | greppable and ordered |
 //! | `unsafe` in two files | reviewable |
@@ -220,9 +224,9 @@ pub use crate::source::{Instrument, Instruments, State};
 // Settings.
 pub use crate::config::{
     Admin, Alerts, Audit, AuditLevel, Breaker, Buffer, Cluster, Compression, Cores, CpuChoice, CpuList, Credentials,
-    Environment, Http, HttpTarget, HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics, PollSettings,
-    Problem, Problems, Proxy, Retry, Secret, Settings, SinkHeader, SinkHeaderText, SinkSettings, SinkTarget,
-    SourceSettings, Targets,
+    Cursors, Environment, Http, HttpTarget, HttpVersion, Journal, Loaded, Loader, Log, LogFormat, Metrics,
+    PollSettings, Problem, Problems, Proxy, Retry, Secret, Settings, SinkHeader, SinkHeaderText, SinkSettings,
+    SinkTarget, SourceSettings, Targets,
 };
 
 // Records and questions.

@@ -304,6 +304,8 @@ fn collect(name: &str, loss: Option<Loss>) -> Result<(), String> {
         journal: Some(JournalSettings::default()),
         batch: BatchSettings::default(),
         dedupe: DedupeSettings::default(),
+        cursors: None,
+        scope: None,
         sinks: Vec::new(),
         delivery: DeliverySettings::default(),
         host: SinkHost::default(),

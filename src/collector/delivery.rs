@@ -6,14 +6,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::dedupe::Dedupe;
 use super::driver::Driver;
-use super::journal::{Journal, JournalReader, Reading};
+use super::journal::Journal;
 use super::offset::{Offset, OffsetFile};
 use crate::config::{SinkSettings, SinkTarget};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::SinkStatus;
-use crate::model::Record;
 use crate::runtime::sleep;
 use crate::sink::{self, SinkHost};
 use crate::time::{Deadline, Mono, UnixNanos};
@@ -209,29 +207,6 @@ impl Running {
     }
 }
 
-/// Fills the windows of `dedupe` with the newest records of the journal, so that a restart repeats nothing that was
-/// polled again.
-pub(super) fn seed(journal: &Journal, dedupe: &mut Dedupe) {
-    let last_seq = journal.next_seq() - 1;
-    let mut reader = JournalReader::open_newest(journal.dir(), last_seq.saturating_sub(SEED_RECORDS), SEED_SEGMENTS);
-    while let Ok(reading) = reader.read() {
-        let batch = match reading {
-            Reading::Batch(batch) => batch,
-            Reading::Gap(..) => continue,
-            Reading::Waiting => return,
-        };
-        for line in batch.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let Ok(line) = std::str::from_utf8(line) else { continue };
-            if let Ok(record) = Record::from_line(line, |id| crate::source::find(id).map(|source| source.spec().id)) {
-                dedupe.is_duplicate(&record);
-            }
-        }
-    }
-}
-
 /// Statuses that may wait for the collector.
 const PROGRESS_KEPT: usize = 16;
 const FINISH_PAUSE: Duration = Duration::from_millis(2);
-/// How far back a start looks for what it has seen, in records and in segments.
-const SEED_RECORDS: u64 = 20_000;
-const SEED_SEGMENTS: usize = 8;

@@ -6,6 +6,8 @@
 
 mod audit;
 mod buffer;
+mod cover;
+mod cursors;
 mod dead;
 mod dedupe;
 mod delivery;
@@ -19,6 +21,7 @@ mod tests;
 
 pub use audit::{ACTIONS_DIR, AuditLog, AuditSettings, AuditSummary};
 pub use buffer::BufferCounters;
+pub use cursors::{CursorSettings, Scope};
 pub use dedupe::{Dedupe, DedupeSettings};
 pub use delivery::DeliverySettings;
 pub use journal::{Journal, JournalReader, JournalSettings, Reading, Recovery};

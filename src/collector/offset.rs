@@ -55,13 +55,21 @@ impl OffsetFile {
     /// # Errors
     /// The system's refusal; the old one stands.
     pub fn store(&self, offset: &Offset) -> std::io::Result<()> {
-        if let Some(parent) = self.path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let aside = self.path.with_extension("tmp");
-        let mut file = fs::File::create(&aside)?;
-        file.write_all(&serde_json::to_vec(offset)?)?;
-        file.sync_data()?;
-        fs::rename(&aside, &self.path)
+        replace(&self.path, &serde_json::to_vec(offset)?)
     }
+}
+
+/// Replaces a small file as a whole: a reader finds the old text or the next.
+///
+/// # Errors
+/// The system's refusal; the old one stands.
+pub(super) fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let aside = path.with_extension("tmp");
+    let mut file = fs::File::create(&aside)?;
+    file.write_all(text)?;
+    file.sync_data()?;
+    fs::rename(&aside, path)
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 use futures_lite::FutureExt as _;
 use serde::Serialize;
 
+use super::cursors::{CursorSettings, Cursors, Scope};
 use super::dedupe::{Dedupe, DedupeSettings};
 use super::delivery::{Delivery, DeliverySettings};
 use super::journal::{FaultHook, Journal, JournalSettings, Recovery};
 use crate::config::SinkSettings;
 use crate::error::{Error, Result};
 use crate::metrics::{CollectorStatus, JournalStatus};
-use crate::model::Record;
+use crate::model::{Head, Record, Stream};
 use crate::runtime::sleep;
 use crate::sink::SinkHost;
 use crate::time::{Deadline, Mono, UnixNanos};
@@ -86,8 +87,12 @@ pub struct CollectorSettings {
     pub journal: Option<JournalSettings>,
     /// Limits of a batch.
     pub batch: BatchSettings,
-    /// Windows of duplicates.
+    /// What is remembered of records seen.
     pub dedupe: DedupeSettings,
+    /// How that is kept between runs; `None` keeps nothing beside the journal.
+    pub cursors: Option<CursorSettings>,
+    /// What a backfill fills; `None` for a run that polls.
+    pub scope: Option<Scope>,
     /// The sinks.
     pub sinks: Vec<SinkSettings>,
     /// How sinks are driven.
@@ -130,6 +135,7 @@ pub struct Collector {
     batch: BatchSettings,
     journal: Option<Journal>,
     dedupe: Dedupe,
+    cursors: Option<Cursors>,
     delivery: Delivery,
     summary: Summary,
     lines: Vec<u8>,
@@ -171,8 +177,9 @@ impl Collector {
             )));
         }
         let mut dedupe = Dedupe::new(settings.dedupe);
-        if let Some(journal) = &mut journal {
-            super::delivery::seed(journal, &mut dedupe);
+        let mut cursors = None;
+        if let Some(journal) = &journal {
+            cursors = Cursors::open(settings.cursors, settings.scope.as_ref(), journal, &mut dedupe)?;
         }
         let delivery =
             Delivery::start(&settings.data_dir, &settings.sinks, settings.delivery, &settings.host, journal.as_mut())?;
@@ -180,6 +187,7 @@ impl Collector {
             batch: settings.batch,
             journal,
             dedupe,
+            cursors,
             delivery,
             summary: Summary::default(),
             lines: Vec::with_capacity(settings.batch.bytes.min(4 << 20)),
@@ -191,6 +199,11 @@ impl Collector {
             pace: Pace::default(),
         };
         Ok((collector, recovery))
+    }
+
+    /// How far each stream has come, where that is kept between runs.
+    pub fn heads(&self) -> Vec<(Stream, Head)> {
+        self.cursors.as_ref().map(|_| self.dedupe.heads()).unwrap_or_default()
     }
 
     /// Runs until `stop` and the inlet is empty, or until the inlet is closed. `stop` gives the time by which it must be
@@ -353,6 +366,9 @@ impl Collector {
             self.sync(counters).await;
         }
         self.delivery.resend();
+        if let (Some(cursors), Some(journal)) = (&mut self.cursors, &self.journal) {
+            cursors.attend(&mut self.dedupe, journal);
+        }
         if let Some(journal) = &self.journal
             && journal.segment_count() != self.segments_seen
         {
@@ -404,6 +420,10 @@ impl Collector {
         }
         if let Some(journal) = &self.journal {
             self.delivery.announce(journal.durable_seq());
+            // A record that was given up on has been seen, and is not in the journal.
+            if let Some(cursors) = self.cursors.take().filter(|_| self.summary.gave_up.is_none()) {
+                cursors.finish(&mut self.dedupe, journal).await;
+            }
         }
         // Without a stop there is no deadline: a closed inlet is an orderly end of its own.
         let deadline = stop.deadline.unwrap_or_else(|| Deadline::after(Mono::now(), CLOSE_DEADLINE));

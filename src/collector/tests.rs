@@ -155,6 +155,8 @@ fn settings(dir: &Path, sinks: &[(&str, SinkTarget)]) -> CollectorSettings {
         journal: Some(JournalSettings::default()),
         batch: BatchSettings { records: 100, ..BatchSettings::default() },
         dedupe: DedupeSettings::default(),
+        cursors: None,
+        scope: None,
         sinks: sinks
             .iter()
             .map(|(name, target)| SinkSettings { key: String::new(), name: (*name).to_owned(), target: target.clone() })

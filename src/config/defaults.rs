@@ -126,6 +126,18 @@ pub const SETTINGS: &[Setting] = &[
         "Lets retention delete what a sink has not taken: a dead sink then costs records, not disk.",
     ),
     setting(
+        "cursors.enabled",
+        Form::Flag,
+        "true",
+        "Whether streams are followed over restarts: gaps are refilled, or recorded in gaps.ndjson.",
+    ),
+    setting(
+        "cursors.refill_rows_max",
+        Form::Count(0, 1_000_000_000),
+        "50000",
+        "Records of one gap that polls refill at most: fifty pages; larger ones are left to `tidegate backfill`.",
+    ),
+    setting(
         "audit.level",
         Form::Word(AUDIT_LEVELS),
         "requests",

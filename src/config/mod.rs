@@ -5,6 +5,7 @@
 
 mod cluster;
 mod cpus;
+mod cursors;
 mod defaults;
 mod environment;
 mod example;
@@ -21,6 +22,7 @@ mod watch;
 
 pub use cluster::Cluster;
 pub use cpus::{CpuChoice, CpuList, Cpus, Placement};
+pub use cursors::Cursors;
 pub use defaults::{
     ALIASES, Alias, POLL_SETTINGS, PREFIX, SETTINGS, SINK_SETTINGS, SOURCE_SETTINGS, Setting, variable,
 };

@@ -15,7 +15,7 @@ use crate::config::proxies::Proxies;
 use crate::config::read::{Scope, Values, place_of};
 use crate::config::sinks::{self, SinkSettings};
 use crate::config::watch::{Admin, Alerts, Metrics};
-use crate::config::{Cluster, Environment, Loader};
+use crate::config::{Cluster, Cursors, Environment, Loader};
 use crate::error::Result;
 use crate::model::Kind;
 use crate::policy::WhenFull;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub buffer: Buffer,
     /// The journal.
     pub journal: Journal,
+    /// The cursors.
+    pub cursors: Cursors,
     /// The audit log.
     pub audit: Audit,
     /// The breakers.
@@ -422,6 +424,7 @@ impl Settings {
                 retention_age: values.duration("journal.retention_age"),
                 delete_unread: values.flag("journal.delete_unread"),
             },
+            cursors: Cursors::read(&values),
             audit: Audit {
                 level: match values.text("audit.level").as_deref() {
                     Some("off") => AuditLevel::Off,

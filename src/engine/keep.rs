@@ -1,9 +1,13 @@
-//! What outlives a run besides the journal: the state of sources and of quotas, in small files replaced whole.
+//! What outlives a run besides the journal: the state of sources and of quotas, in small files replaced whole, and how
+//! far streams have come.
 
 use std::path::Path;
 
+use crate::config::Settings;
 use crate::handoff::{QuotaCell, QuotaSnapshot};
+use crate::model::{Head, Stream};
 use crate::shard::state::write_atomically;
+use crate::shard::{FollowSpec, Gap, LaneSpec, open_gaps};
 use crate::source::State;
 use crate::time::Now;
 
@@ -32,4 +36,29 @@ pub fn load_state(path: &Path) -> State {
         tracing::warn!(path = %path.display(), %error, "a source's saved state cannot be read");
         State::default()
     })
+}
+
+/// Has lanes follow their streams: from where the journal ends, with the gaps that stand open in streams they poll.
+pub fn follow(shards: &mut [Vec<LaneSpec>], heads: &[(Stream, Head)], settings: &Settings) {
+    let file = settings.data_dir.join("gaps.ndjson");
+    let open = open_gaps(&file);
+    for lane in shards.iter_mut().flatten() {
+        let source = lane.source.spec().id.as_str();
+        let polls = &lane.polls;
+        let is_polled = |gap: &&Gap| {
+            let stream = &gap.stream;
+            let names = |symbols: &[crate::model::Symbol]| symbols.iter().any(|symbol| symbol.as_str() == stream.name);
+            stream.source == source
+                && polls.iter().any(|poll| {
+                    poll.kind == stream.kind
+                        && (names(&poll.symbols) || poll.symbols.is_empty() && stream.name.is_empty())
+                })
+        };
+        lane.follow = Some(FollowSpec {
+            open: open.iter().filter(is_polled).cloned().collect(),
+            heads: heads.iter().filter(|(stream, _)| stream.source == source).cloned().collect(),
+            file: file.clone(),
+            rows_max: settings.cursors.refill_rows_max,
+        });
+    }
 }

@@ -133,6 +133,7 @@ fn lane(
         state: state_file.as_deref().map(keep::load_state).unwrap_or_default(),
         state_file,
         frozen_polls: entry.settings.frozen_polls,
+        follow: None,
         polls,
     })
 }

@@ -1,9 +1,11 @@
 //! What the sink core is made from: the journal, the batches and the sinks of the settings.
 
 use crate::collector::{
-    AuditSettings, BatchSettings, CollectorSettings, DedupeSettings, DeliverySettings, JournalSettings,
+    AuditSettings, BatchSettings, CollectorSettings, CursorSettings, DedupeSettings, DeliverySettings, JournalSettings,
+    Scope,
 };
 use crate::engine::check::Checked;
+use crate::model::Stream;
 use crate::sink::SinkHost;
 use crate::time::UnixNanos;
 
@@ -26,7 +28,12 @@ pub(super) fn audit_settings(checked: &Checked, run: &str) -> AuditSettings {
 }
 
 /// The sink core's settings; without `journal` it counts records and writes nothing.
-pub(super) fn collector_settings(checked: &Checked, run: &str, journal: bool) -> CollectorSettings {
+pub(super) fn collector_settings(
+    checked: &Checked,
+    run: &str,
+    journal: bool,
+    backfill: Option<Stream>,
+) -> CollectorSettings {
     let settings = &checked.settings;
     let kept = &settings.journal;
     let batch = BatchSettings::default();
@@ -43,7 +50,17 @@ pub(super) fn collector_settings(checked: &Checked, run: &str, journal: bool) ->
         }),
         // A batch that waits for more than a small buffer holds would only hold its publishers up.
         batch: BatchSettings { linger_records: batch.linger_records.min(settings.buffer.capacity / 4).max(1), ..batch },
-        dedupe: DedupeSettings::default(),
+        dedupe: match &backfill {
+            Some(_) => DedupeSettings {
+                window: BACKFILL_WINDOW,
+                spans_max: BACKFILL_SPANS_MAX,
+                by_content: true,
+                ..DedupeSettings::default()
+            },
+            None => DedupeSettings::default(),
+        },
+        cursors: settings.cursors.enabled.then(|| CursorSettings::under(&settings.data_dir)),
+        scope: backfill.map(|stream| Scope { stream }),
         sinks: if journal { settings.sinks.clone() } else { Vec::new() },
         delivery: DeliverySettings::default(),
         host: SinkHost { ca_file: settings.tls_ca_file.clone() },
@@ -54,3 +71,8 @@ pub(super) fn collector_settings(checked: &Checked, run: &str, journal: bool) ->
 pub(super) fn run_id() -> String {
     format!("{}-{}", UnixNanos::now().as_millis(), std::process::id())
 }
+
+/// Records without consecutive numbers that a backfill knows of in its stream: 20 bytes each.
+const BACKFILL_WINDOW: usize = 20_000_000;
+/// Spans of numbers that it knows of: 16 bytes each.
+const BACKFILL_SPANS_MAX: usize = 1_000_000;

@@ -15,12 +15,12 @@ use crate::engine::handle::{Engine, Inner};
 use crate::engine::observe::{Observer, Planned};
 use crate::engine::plan::{self, PlanOptions};
 use crate::engine::watch::{Control, ControlPlan, Housekeeping};
-use crate::engine::{host, sinks};
+use crate::engine::{host, keep, sinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{self, AuditDrain, AuditHandle, BufferSpec, BufferView, Stop, StopSource, Tap};
 use crate::http::{ClientSettings, DnsSettings, ResolverHandle, TlsContext};
 use crate::metrics::{CoreCells, MetricsReader, RecordCounts, ShardCells, SharedCells, SharedSink, SinkCells};
-use crate::model::SourceId;
+use crate::model::{Head, SourceId, Stream};
 use crate::runtime::{self, CoreHandle, Placement};
 use crate::shard::{self, Decoders, ShardSpec};
 use crate::time::{Deadline, Mono, Now};
@@ -36,6 +36,7 @@ pub struct EngineBuilder {
     journal: bool,
     data: bool,
     one_shard: bool,
+    backfill: Option<Stream>,
     control: bool,
     h2_streams_max: Option<usize>,
     resolve: Option<Resolve>,
@@ -64,6 +65,7 @@ impl Engine {
             journal: true,
             data: true,
             one_shard: false,
+            backfill: None,
             control: false,
             h2_streams_max: None,
             resolve: None,
@@ -176,7 +178,7 @@ impl EngineBuilder {
         let lock = if self.data { Some(DataLock::acquire(data)?) } else { None };
 
         let ids: Vec<SourceId> = checked.sources.iter().map(|source| source.source.spec().id).collect();
-        let plan = plan::plan(&checked, &self.options)?;
+        let mut plan = plan::plan(&checked, &self.options)?;
         let (publisher, drain) = handoff::buffer(buffer_spec(&checked, ids.clone()));
         let view = drain.view();
         let (stop, listener) = handoff::stop();
@@ -195,14 +197,19 @@ impl EngineBuilder {
         let tap = Tap::new();
         let collector = if let Some(cells) = sink.clone() {
             let drain = drain.take().ok_or_else(|| Error::new(ErrorKind::Misuse, "the buffer has one reader"))?;
-            let settings = sinks::collector_settings(&checked, &run, self.journal && self.data);
-            Some(start_collector(
+            let settings = sinks::collector_settings(&checked, &run, self.journal && self.data, self.backfill.take());
+            let is_followed = settings.journal.is_some() && settings.cursors.is_some();
+            let (core, heads) = start_collector(
                 checked.placement.sink,
                 (settings, audit.writer.take()),
                 drain,
                 (cells, tap.clone()),
                 listener.clone(),
-            )?)
+            )?;
+            if is_followed {
+                keep::follow(&mut plan.shards, &heads, &checked.settings);
+            }
+            Some(core)
         } else {
             None
         };
@@ -308,7 +315,7 @@ impl EngineBuilder {
 pub(super) struct Running {
     stop: StopSource,
     shards: Vec<CoreHandle<Result<()>>>,
-    collector: Option<CoreHandle<(Summary, Option<AuditSummary>)>>,
+    collector: Option<SinkCore>,
     audit: Option<AuditHandle>,
     control: Option<Control>,
     housekeeping: Housekeeping,
@@ -367,19 +374,24 @@ impl Drop for Inner {
     }
 }
 
+/// The running sink core.
+type SinkCore = CoreHandle<(Summary, Option<AuditSummary>)>;
+/// How far each stream has come.
+type Heads = Vec<(Stream, Head)>;
+
 fn start_collector(
     cpu: usize,
     (settings, audit): (CollectorSettings, Option<(AuditSettings, AuditDrain)>),
     drain: handoff::Drain,
     (cells, tap): (SharedSink, Tap),
     stop: Stop,
-) -> Result<CoreHandle<(Summary, Option<AuditSummary>)>> {
-    let (ready, opened) = mpsc::sync_channel::<Result<Recovery>>(1);
+) -> Result<(SinkCore, Heads)> {
+    let (ready, opened) = mpsc::sync_channel::<Result<(Recovery, Heads)>>(1);
     let core = runtime::launch("sink", Placement::Cpu(cpu), move || async move {
         let opened = Collector::open(settings).and_then(|opened| Ok((opened, audit::open(audit)?)));
         let (collector, audit) = match opened {
             Ok(((collector, recovery), audit)) => {
-                let _ = ready.send(Ok(recovery));
+                let _ = ready.send(Ok((recovery, collector.heads())));
                 (collector, audit)
             }
             Err(error) => {
@@ -400,11 +412,11 @@ fn start_collector(
     })?;
     // Waited for, so that what is wrong with the data directory is told before anything is polled.
     match opened.recv() {
-        Ok(Ok(recovery)) => {
+        Ok(Ok((recovery, heads))) => {
             if recovery.last_seq > 0 {
                 tracing::info!(last_seq = recovery.last_seq, "the journal goes on");
             }
-            Ok(core)
+            Ok((core, heads))
         }
         Ok(Err(error)) => Err(error),
         Err(_) => {

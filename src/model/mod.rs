@@ -8,6 +8,7 @@ mod encode;
 mod names;
 mod query;
 mod record;
+mod stream;
 mod verdict;
 
 pub use audit::{AuditAction, AuditBatch, AuditEntry, AuditSource, CANCELLED, Connection, Span, Stages, audit_micros};
@@ -16,4 +17,5 @@ pub use decimal::{Dec, DecimalError};
 pub use names::{Interval, IntervalUnit, Native, SourceId, Symbol};
 pub use query::{Query, TimeRange};
 pub use record::{Record, VolumeUnit};
+pub use stream::{Head, Stream, number_of};
 pub use verdict::{Judgement, Verdict};

@@ -14,6 +14,7 @@ use crate::policy::{Backoff, BreakerSpec, BudgetSpec, Force, Outcome, Permit, Re
 use crate::shard::audit::{self, Audit};
 use crate::shard::breakers::Breakers;
 use crate::shard::decode::Decoders;
+use crate::shard::follow::{Follow, FollowSpec};
 use crate::shard::hedge::Hedge;
 use crate::shard::meter::Meter;
 use crate::shard::semaphore::Semaphore;
@@ -61,6 +62,8 @@ pub struct LaneSpec {
     pub state_file: Option<PathBuf>,
     /// Polls whose answers' time stands still before they count as frozen; 0 = never.
     pub frozen_polls: Option<u32>,
+    /// How its streams are followed from poll to poll; `None` where nothing of it is kept.
+    pub follow: Option<FollowSpec>,
     /// Its polls.
     pub polls: Vec<crate::shard::polls::PollSpec>,
 }
@@ -116,6 +119,8 @@ pub struct Lane {
     pub(super) validators: Validators,
     /// Whether what is polled still moves.
     pub(super) stillness: RefCell<Stillness>,
+    /// What is followed from poll to poll.
+    pub(super) follow: Option<Follow>,
     /// Whether the last round was slowed by the buffer's high-water mark, so that it is said once.
     pub(super) slowed: Cell<bool>,
 }
@@ -161,6 +166,7 @@ impl Lane {
             excluded: RefCell::default(),
             validators: Validators::default(),
             stillness: RefCell::new(Stillness::new(spec.frozen_polls)),
+            follow: spec.follow.map(Follow::new),
             slowed: Cell::new(false),
         }
     }

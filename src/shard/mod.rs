@@ -5,6 +5,8 @@ mod audit;
 mod breakers;
 mod decode;
 mod fetch;
+mod follow;
+mod gaps;
 mod hedge;
 mod inbox;
 mod lane;
@@ -20,6 +22,8 @@ mod validators;
 
 pub use decode::Decoders;
 pub use fetch::Fetched;
+pub use follow::FollowSpec;
+pub use gaps::{Gap, open_in as open_gaps};
 pub use inbox::{Command, FetchOrder};
 pub use lane::LaneSpec;
 pub use load::{LoadOrder, LoadReport};

@@ -7,6 +7,7 @@ use crate::handoff::{Publisher, Stop};
 use crate::model::{Interval, Judgement, Kind, Query, Symbol, Verdict};
 use crate::runtime;
 use crate::shard::fetch::{self, Fetched};
+use crate::shard::follow::{self, Follow};
 use crate::shard::lane::Lane;
 use crate::shard::timetable::Timetable;
 use crate::source::planner;
@@ -132,7 +133,14 @@ async fn one(lane: &Rc<Lane>, query: Query, publisher: &Publisher) {
         match fetch::poll(lane, &query, deadline).await {
             Ok(fetched) => {
                 lane.meter.succeeded(lane.source.spec().id.as_str());
+                let Some(follow) = &lane.follow else {
+                    publish(lane, query.kind, fetched, publisher).await;
+                    continue;
+                };
+                follow::attend(lane, follow, query.kind, &fetched.records, publisher).await;
+                let heads = Follow::heads_of(lane, &fetched.records);
                 publish(lane, query.kind, fetched, publisher).await;
+                follow.advance(heads);
             }
             Err(judgement) => match planner::split(&query) {
                 Some(halves) if is_about_a_symbol(&judgement) => open.extend(halves),
