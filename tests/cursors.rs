@@ -108,6 +108,24 @@ fn a_gap_beyond_the_bound_is_left_to_a_backfill() {
     let line: Value = serde_json::from_str(&gaps(&folder)[0]).unwrap();
     assert_eq!(line["state"], "lost", "{line}");
     assert!(line["reason"].as_str().unwrap().contains("cursors.refill_rows_max"), "{line}");
+    // The backfill of that time brings what is missing and nothing else.
+    let (from, to) = (line["after"].to_string(), line["before"].to_string());
+    let arguments = [
+        "backfill", "binance", "trade", "BTC-USDT", "--from", &from, "--to", &to, "--config", "t.toml", "--data",
+        "data",
+    ];
+    let filled = folder.run(&arguments);
+    assert!(filled.status.success(), "{filled:?}");
+    assert_whole(&trades(&folder));
+    // And the next run finds no gap, nor asks for anything that is there.
+    let lines = gaps(&folder).len();
+    let last = *trades(&folder).iter().max().unwrap();
+    let engine = Engine::start(folder.command(&["run", "--config", "t.toml", "--data", "data"]));
+    until("trades go on", || trades(&folder).iter().max() > Some(&last));
+    let (status, log) = engine.stop();
+    assert!(status.success(), "{log}");
+    assert_eq!(gaps(&folder).len(), lines, "{:?}", gaps(&folder));
+    assert_whole(&trades(&folder));
     sim.stop().unwrap();
 }
 

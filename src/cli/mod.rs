@@ -4,6 +4,7 @@
 
 mod admin;
 mod audit;
+mod backfill;
 mod cat;
 mod check;
 mod decode;
@@ -51,6 +52,8 @@ pub struct Arguments {
 pub enum Command {
     /// Print the audit log: a line for each attempt that was sent.
     Audit(audit::AuditArgs),
+    /// Fetch a span of the past into the journal.
+    Backfill(backfill::Backfill),
     /// Print records of the journal as NDJSON.
     Cat(cat::CatArgs),
     /// Validate a configuration without starting anything, and sum it up.
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: &Command) -> Result<Done, Failure> {
     match command {
         Command::Audit(args) => Ok(told(audit::run(args))),
+        Command::Backfill(command) => command.run(),
         Command::Cat(args) => Ok(told(cat::run(args))),
         Command::Check(command) => command.run(),
         Command::Decode(command) => command.run(),

@@ -1,13 +1,13 @@
 //! Whom a one-off command asks: the provider, another address, or the embedded simulator; and the small engine for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::{Failure, warn_all};
-use crate::config::{Environment, Loader};
-use crate::engine::Engine;
+use crate::config::{Environment, Loader, Settings};
+use crate::engine::{Engine, EngineBuilder, Finish};
 use crate::runtime::{self, Placement};
 use crate::sim::{Sim, SimSettings};
 
@@ -38,6 +38,16 @@ pub(super) struct OneOff {
 impl Upstream {
     /// Starts an engine with `source` alone. Only one that asks a provider itself keeps state: its quota and its bans.
     pub(super) fn engine(&self, source: &str) -> Result<OneOff, Failure> {
+        let (settings, prepared) = self.prepare(source, None)?;
+        let is_other = self.sim || self.base_url.is_some();
+        prepared.start(settings, |builder| {
+            let builder = builder.drain_by_caller();
+            if is_other { builder.stateless() } else { builder.unlocked() }
+        })
+    }
+
+    /// Settings for an engine with `source` that writes into a data directory, and what it asks.
+    pub(super) fn prepare(&self, source: &str, data: Option<&Path>) -> Result<(Settings, Prepared), Failure> {
         let environment = Environment::process()?;
         runtime::preflight()?;
         let sim = if self.sim {
@@ -66,26 +76,45 @@ impl Upstream {
         if let Some(path) = &self.ca_file {
             loader = loader.flag("--ca-file", "tls.ca_file", path.display().to_string());
         }
+        if let Some(folder) = data {
+            loader = loader.flag("--data", "data_dir", folder.display().to_string());
+        }
         let loaded = loader.load();
         warn_all(&loaded.warnings);
-        let builder = Engine::builder(loaded.into_result()?);
-        let builder = builder.environment(environment).drain_by_caller().without_polls().one_shard();
-        let builder = match (&sim, &self.base_url) {
-            (Some(sim), _) => builder.trust(sim.ca_pem()).stateless(),
-            (None, Some(_)) => builder.stateless(),
-            (None, None) => builder.unlocked(),
+        let settings = loaded.into_result()?;
+        Ok((settings, Prepared { environment, sim }))
+    }
+}
+
+/// What an engine asks, before there is one.
+pub(super) struct Prepared {
+    environment: Environment,
+    sim: Option<Sim>,
+}
+
+impl Prepared {
+    /// Starts an engine without polls on one shard, made as `with` says.
+    pub(super) fn start(
+        self,
+        settings: Settings,
+        with: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Result<OneOff, Failure> {
+        let builder = Engine::builder(settings).environment(self.environment).without_polls().one_shard();
+        let builder = match &self.sim {
+            Some(sim) => builder.trust(sim.ca_pem()),
+            None => builder,
         };
-        Ok(OneOff { engine: builder.start()?, sim })
+        Ok(OneOff { engine: with(builder).start()?, sim: self.sim })
     }
 }
 
 impl OneOff {
     /// Ends the engine and its simulator.
-    pub(super) fn end(self) -> Result<(), Failure> {
-        self.engine.shutdown(Duration::from_secs(1)).wait()??;
+    pub(super) fn end(self) -> Result<Finish, Failure> {
+        let finish = self.engine.shutdown(Duration::from_secs(1)).wait()??;
         if let Some(sim) = self.sim {
             sim.stop()?;
         }
-        Ok(())
+        Ok(finish)
     }
 }

@@ -14,11 +14,11 @@ use crate::engine::observe::Observer;
 use crate::engine::start::{Finish, Running};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handoff::{Drain, Rejected, reply};
-use crate::metrics::Snapshot;
+use crate::metrics::{RecordCounts, Snapshot};
 use crate::model::{Judgement, Query, Record, Verdict};
 use crate::policy::Force;
 use crate::runtime;
-use crate::shard::{Command, FetchOrder, Fetched, LoadOrder, LoadReport};
+use crate::shard::{Command, FetchOrder, Fetched, LoadOrder, LoadReport, Page, PageOrder};
 use crate::source::State;
 
 /// A running engine. Clones are handles to the same one; it ends by [`Engine::shutdown`], or when the last handle is
@@ -129,6 +129,29 @@ impl Engine {
             sent?;
             reply.await.unwrap_or_else(|| Err(stopped()))
         })
+    }
+
+    /// Asks a source for one page of the past, which goes into the buffer.
+    pub(crate) fn page(
+        &self,
+        source: &str,
+        query: Query,
+        deadline: Duration,
+    ) -> Pending<std::result::Result<Page, Judgement>> {
+        let (answer, reply) = reply();
+        let sent = self.0.observer.owners(source).and_then(|(id, owners)| {
+            let order = PageOrder { source: id, query, deadline, reply: answer };
+            self.0.observer.mailboxes[owners[0]].send(Command::Page(order)).map_err(|_| stopped())
+        });
+        Pending::new(async move {
+            sent?;
+            reply.await.unwrap_or_else(|| Err(stopped()))
+        })
+    }
+
+    /// The records' counters at this moment.
+    pub(crate) fn counts(&self) -> RecordCounts {
+        self.0.observer.view.counts()
     }
 
     /// How many shards there are; their threads are named `shard-0` and on.

@@ -144,6 +144,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Polls nothing and fills a part of one stream: records of it that the journal has are dropped, however old, and
+    /// those it has not move no cursor that they do not join.
+    pub(crate) fn backfill(mut self, stream: Stream) -> Self {
+        self.options.no_polls = true;
+        self.backfill = Some(stream);
+        self
+    }
+
     /// Bounds the streams of one HTTP/2 connection: for load runs over a given number of connections.
     pub(crate) fn h2_streams_max(mut self, streams: usize) -> Self {
         self.h2_streams_max = Some(streams);

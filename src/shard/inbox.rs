@@ -10,6 +10,7 @@ use crate::runtime::Tasks;
 use crate::shard::fetch::{Fetched, fetch};
 use crate::shard::lane::Lane;
 use crate::shard::load::{LoadOrder, LoadReport, load};
+use crate::shard::page::{self, PageOrder};
 use crate::shard::prerequisites;
 use crate::source::State;
 use crate::time::{Deadline, Mono};
@@ -22,6 +23,8 @@ pub enum Command {
     Force(SourceId, Force),
     /// Drive load and reply with what it did.
     Load(LoadOrder),
+    /// Fetch a page of the past, publish it, and reply with what came.
+    Page(PageOrder),
     /// Fetch a source's instrument list and reply with what it knows.
     Instruments(SourceId, Duration, ReplyTo<Result<State, Judgement>>),
 }
@@ -61,6 +64,12 @@ pub async fn serve(lanes: Rc<Vec<Rc<Lane>>>, mut mailbox: Mailbox<Command>, publ
                 Some(lane) => tasks.spawn(load(lane, order, publisher.clone())),
                 None => {
                     let _ = order.reply.send(LoadReport::default());
+                }
+            },
+            Command::Page(order) => match find(order.source) {
+                Some(lane) => tasks.spawn(page::serve(lane, order, publisher.clone())),
+                None => {
+                    let _ = order.reply.send(Err(unknown(order.source)));
                 }
             },
             Command::Instruments(source, within, reply) => match find(source) {

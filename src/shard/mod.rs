@@ -12,6 +12,7 @@ mod inbox;
 mod lane;
 mod load;
 mod meter;
+mod page;
 mod polls;
 mod prerequisites;
 mod semaphore;
@@ -27,6 +28,7 @@ pub use gaps::{Gap, open_in as open_gaps};
 pub use inbox::{Command, FetchOrder};
 pub use lane::LaneSpec;
 pub use load::{LoadOrder, LoadReport};
+pub use page::{Page, PageOrder};
 pub use polls::PollSpec;
 pub use timetable::Timetable;
 
