@@ -601,3 +601,98 @@ fn what_an_endpoint_refuses_for_good_is_put_aside_and_the_rest_goes_on() {
     assert_eq!((&dead[0]["sink"], &dead[0]["record"]["data"]["id"]), (&"db".into(), &"17".into()));
     assert_eq!(dead[0]["reason"], "expected a status of 2xx, found 400: Cannot parse \"price\"");
 }
+
+/// Settings that keep cursors; the files are written at the start and at an orderly end alone.
+fn kept(dir: &Path) -> CollectorSettings {
+    let cursors = CursorSettings { interval: Duration::from_secs(3_600), ..CursorSettings::under(dir) };
+    CollectorSettings { cursors: Some(cursors), ..settings(dir, &[]) }
+}
+
+/// Runs a collector over `records` and has it end as by a kill, when all of them are written.
+async fn kill_after(settings: CollectorSettings, records: Vec<Record>) {
+    let (queue, counts) = (Queue::default(), Counts::default());
+    let count = records.len();
+    let (collector, _) = Collector::open(settings).unwrap();
+    queue.push(records);
+    let run = spawn(collector.run(queue.clone(), counts.clone(), std::future::pending()));
+    let deadline = soon();
+    while counts.0.put_down.get() < count {
+        assert!(!deadline.passed(Mono::now()), "{}", counts.0.put_down.get());
+        sleep(Duration::from_millis(1)).await;
+    }
+    run.cancel().await;
+}
+
+fn head(collector: &Collector) -> Option<u64> {
+    collector.heads().iter().find(|(stream, _)| stream.source == "binance").and_then(|(_, head)| head.number)
+}
+
+#[test]
+fn what_was_seen_is_known_however_much_came_since() {
+    let folder = Folder::new("cursors-long");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let news = || {
+            let data = crate::model::News { id: Some("n1".into()), ..Default::default() };
+            Record { data: Data::News(Box::new(data)), ..trade(0) }
+        };
+        run_over(kept(&dir), None, vec![news(), trade(7)]).await;
+        // More than a start without cursors looks back over, and more than a window holds.
+        let others = (0..25_000).map(|id| Record { source: SourceId("bybit"), ..trade(id) }).collect();
+        run_over(kept(&dir), None, others).await;
+        let (summary, _) = run_over(kept(&dir), None, vec![news(), trade(7), trade(8)]).await;
+        assert_eq!((summary.delivered, summary.duplicates), (1, 2));
+    });
+}
+
+#[test]
+fn a_kill_takes_nothing_from_a_cursor() {
+    let folder = Folder::new("cursors-kill");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        run_over(kept(&dir), None, (0..100).map(trade).collect()).await;
+        kill_after(kept(&dir), (100..200).map(trade).collect()).await;
+        let (collector, _) = Collector::open(kept(&dir)).unwrap();
+        assert_eq!(head(&collector), Some(199));
+        drop(collector);
+        let (summary, _) = run_over(kept(&dir), None, (0..250).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.duplicates), (50, 200));
+        assert_eq!(ids(&journal_text(&dir), 1), (0..250).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_killed_backfill_moves_no_cursor_that_it_does_not_join() {
+    let folder = Folder::new("cursors-backfill");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        let backfill = || CollectorSettings {
+            scope: Some(Scope { stream: "binance trade BTC-USDT".parse().unwrap() }),
+            ..kept(&dir)
+        };
+        run_over(kept(&dir), None, (0..100).map(trade).collect()).await;
+        kill_after(backfill(), (500..600).map(trade).collect()).await;
+        let (collector, _) = Collector::open(kept(&dir)).unwrap();
+        assert_eq!(head(&collector), Some(99));
+        drop(collector);
+        let (summary, _) = run_over(backfill(), None, (90..510).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.duplicates), (400, 20));
+        let (collector, _) = Collector::open(kept(&dir)).unwrap();
+        assert_eq!(head(&collector), Some(599), "what was missing is there, and the cursor goes on behind it");
+    });
+}
+
+#[test]
+fn cursors_ahead_of_the_journal_are_void() {
+    let folder = Folder::new("cursors-void");
+    let dir = folder.0.clone();
+    on_core(move || async move {
+        run_over(kept(&dir), None, (0..100).map(trade).collect()).await;
+        std::fs::remove_dir_all(dir.join("journal")).unwrap();
+        let (summary, _) = run_over(kept(&dir), None, (0..100).map(trade).collect()).await;
+        assert_eq!((summary.delivered, summary.duplicates), (100, 0));
+        // A file that is none costs the cursors of its source, and no start.
+        std::fs::write(dir.join("state/cursors/binance.json"), "{\"streams\":[{}]}").unwrap();
+        assert!(Collector::open(kept(&dir)).unwrap().0.heads().is_empty());
+    });
+}
