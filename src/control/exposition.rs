@@ -93,6 +93,9 @@ const OF_SOURCE: &[Family<SourceSnapshot>] = &[
     ("tidegate_unchanged_answers_total", Type::Counter, "Answers that said that nothing has changed (304).", |row| {
         row.unchanged as f64
     }),
+    ("tidegate_refilled_records_total", Type::Counter, "Records that polls had missed and that have come.", |row| {
+        row.refilled as f64
+    }),
     ("tidegate_connections_opened_total", Type::Counter, "Connections opened.", |row| row.connections as f64),
     ("tidegate_requests_in_flight", Type::Gauge, "Requests under way.", |row| row.in_flight as f64),
     ("tidegate_requests_waiting", Type::Gauge, "Requests that wait to be admitted.", |row| row.waiting as f64),
@@ -116,6 +119,12 @@ fn requests(text: &mut Text, snapshot: &Snapshot) {
     for (source, row) in &snapshot.sources {
         for (reason, count) in &row.refused {
             text.sample("", &[("source", source), ("reason", reason)], *count as f64);
+        }
+    }
+    text.family("tidegate_gaps_total", Type::Counter, "Gaps between polls that were recorded, by what became of them.");
+    for (source, row) in &snapshot.sources {
+        for (state, count) in &row.gaps {
+            text.sample("", &[("source", source), ("state", state)], *count as f64);
         }
     }
     for (name, kind, help, read) in OF_SOURCE {

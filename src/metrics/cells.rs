@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::core::CoreCells;
 use super::histogram::{Counts, Histogram, bump};
-use super::names::{BREAKER_STATES, Refusal, Stage};
+use super::names::{BREAKER_STATES, GapState, Refusal, Stage};
 use crate::model::{SourceId, Verdict};
 
 /// A number that only grows, with a single writer.
@@ -189,6 +189,16 @@ impl Recorder {
         self.row().polls_skipped.add(1);
     }
 
+    /// Counts records that were missed between two polls and have come.
+    pub fn refilled(&self, count: u64) {
+        self.row().refilled.add(count);
+    }
+
+    /// Counts a gap that was recorded.
+    pub fn gap(&self, state: GapState) {
+        self.row().gaps[state as usize].add(1);
+    }
+
     /// Counts a connection that was opened.
     pub fn connected(&self) {
         self.row().connections.add(1);
@@ -244,6 +254,8 @@ pub(super) struct Row {
     bytes_out: Counter,
     polls: Counter,
     polls_skipped: Counter,
+    refilled: Counter,
+    gaps: [Counter; GapState::ALL.len()],
     unchanged: Counter,
     connections: Counter,
     in_flight: Gauge,
@@ -273,6 +285,8 @@ impl Row {
             bytes_out: Counter::default(),
             polls: Counter::default(),
             polls_skipped: Counter::default(),
+            refilled: Counter::default(),
+            gaps: Default::default(),
             unchanged: Counter::default(),
             connections: Counter::default(),
             in_flight: Gauge::default(),
@@ -301,6 +315,8 @@ impl Row {
         into.bytes_out += self.bytes_out.read();
         into.polls += self.polls.read();
         into.polls_skipped += self.polls_skipped.read();
+        into.refilled += self.refilled.read();
+        sum(&mut into.gaps, &self.gaps);
         into.unchanged += self.unchanged.read();
         into.connections += self.connections.read();
         into.in_flight += self.in_flight.read();
@@ -332,6 +348,8 @@ pub(super) struct Reading {
     pub(super) bytes_out: u64,
     pub(super) polls: u64,
     pub(super) polls_skipped: u64,
+    pub(super) refilled: u64,
+    pub(super) gaps: [u64; GapState::ALL.len()],
     pub(super) unchanged: u64,
     pub(super) connections: u64,
     pub(super) in_flight: u64,
@@ -364,6 +382,8 @@ impl Reading {
         self.bytes_out += other.bytes_out;
         self.polls += other.polls;
         self.polls_skipped += other.polls_skipped;
+        self.refilled += other.refilled;
+        sum(&mut self.gaps, &other.gaps);
         self.unchanged += other.unchanged;
         self.connections += other.connections;
         self.in_flight += other.in_flight;

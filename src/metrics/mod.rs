@@ -15,7 +15,7 @@ mod window;
 pub use self::core::CoreCells;
 pub use cells::{Attempt, Counter, Gauge, Recorder, ShardCells};
 pub use histogram::{Counts, Histogram};
-pub use names::{BREAKER_STATES, Refusal, Stage, breaker_state};
+pub use names::{BREAKER_STATES, GapState, Refusal, Stage, breaker_state};
 pub use parts::{
     Alert, AuditCounts, BufferSnapshot, ClusterSnapshot, CollectorStatus, CoreSnapshot, DataAge, Health, JournalStatus,
     Reason, RingsSnapshot, ShardSnapshot, ShardSource, SinkStatus, TapSnapshot, TargetsSnapshot,

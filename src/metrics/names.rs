@@ -1,4 +1,6 @@
-//! The closed sets that label metrics: stages of a request, reasons of local refusals, states of a breaker.
+//! The closed sets that label metrics: stages of a request, reasons of local refusals, states of a gap and of a breaker.
+
+use serde::{Deserialize, Serialize};
 
 /// The stages that a request's time is made of, in the order it passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,32 @@ impl Refusal {
             Refusal::Quota => "quota",
             Refusal::RetryBudget => "retry_budget",
             Refusal::Unservable => "unservable",
+        }
+    }
+}
+
+/// What became of records that a poll had missed and that did not come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapState {
+    /// Nobody can bring them.
+    Lost,
+    /// They are asked for again.
+    Open,
+    /// They were recorded as open, and have come.
+    Refilled,
+}
+
+impl GapState {
+    /// Every state.
+    pub const ALL: [GapState; 3] = [GapState::Lost, GapState::Open, GapState::Refilled];
+
+    /// The state's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            GapState::Lost => "lost",
+            GapState::Open => "open",
+            GapState::Refilled => "refilled",
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::cells::{Reading, ShardCells};
 use super::core::{Beat, CoreCells};
 use super::histogram::Counts;
-use super::names::{BREAKER_STATES, Refusal, Stage, breaker_state};
+use super::names::{BREAKER_STATES, GapState, Refusal, Stage, breaker_state};
 use super::parts::{CoreSnapshot, DataAge, ShardSnapshot, ShardSource};
 use super::sink::SinkCells;
 use super::snapshot::{Latency, Recent, RecordCounts, Snapshot, SourceSnapshot};
@@ -242,6 +242,8 @@ fn describe(reading: &Reading, past: &Past, uptime: Duration, now: Mono) -> Sour
         bytes_out: reading.bytes_out,
         polls: reading.polls,
         polls_skipped: reading.polls_skipped,
+        refilled: reading.refilled,
+        gaps: named(&GapState::ALL.map(GapState::as_str), &reading.gaps),
         unchanged: reading.unchanged,
         connections: reading.connections,
         in_flight: reading.in_flight,

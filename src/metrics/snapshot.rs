@@ -103,6 +103,12 @@ pub struct SourceSnapshot {
     pub polls: u64,
     /// Polls skipped.
     pub polls_skipped: u64,
+    /// Records that were missed between two polls and have come.
+    #[serde(default)]
+    pub refilled: u64,
+    /// Gaps recorded, by what became of them; none of a kind are left out.
+    #[serde(default)]
+    pub gaps: BTreeMap<String, u64>,
     /// Answers that said that nothing has changed (304).
     pub unchanged: u64,
     /// Connections opened.

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::handoff::Publisher;
+use crate::metrics::GapState;
 use crate::model::{Head, Judgement, Kind, Record, Stream, Verdict};
 use crate::runtime;
 use crate::shard::fetch;
-use crate::shard::gaps::{self, Gap, GapState};
+use crate::shard::gaps::{self, Gap};
 use crate::shard::lane::Lane;
 use crate::source::Past;
 use crate::time::{Deadline, Mono, UnixNanos};
@@ -123,7 +124,8 @@ impl Follow {
         }
     }
 
-    async fn record(&self, gap: &Gap, state: GapState, reason: &str) {
+    async fn record(&self, lane: &Lane, gap: &Gap, state: GapState, reason: &str) {
+        lane.meter.gap(state);
         let (stream, (from, to)) = (&gap.stream, gap.ends());
         match state {
             GapState::Lost => tracing::warn!(%stream, from, to, reason, "records are missing for good"),
@@ -150,11 +152,11 @@ pub(super) async fn attend(lane: &Lane, follow: &Follow, kind: Kind, records: &[
         let Some(past) = past_of(lane, gap.stream.kind) else { continue };
         let (lost, gap) = gap.split(past.reach, UnixNanos::now());
         if let Some(lost) = lost {
-            follow.record(&lost, GapState::Lost, "the provider no longer serves it").await;
+            follow.record(lane, &lost, GapState::Lost, "the provider no longer serves it").await;
         }
         let Some(gap) = gap else { continue };
         if let Err(left) = refill(lane, follow, gap, past, publisher).await {
-            follow.record(&left.gap, left.state, &left.reason).await;
+            follow.record(lane, &left.gap, left.state, &left.reason).await;
             if left.state == GapState::Open {
                 follow.put_back(left.gap.clone(), left.gap, 0);
             }
@@ -164,9 +166,9 @@ pub(super) async fn attend(lane: &Lane, follow: &Follow, kind: Kind, records: &[
         && let Some(past) = past_of(lane, kind)
     {
         match refill(lane, follow, gap, past, publisher).await {
-            Ok(()) => follow.record(&recorded, GapState::Refilled, "").await,
+            Ok(()) => follow.record(lane, &recorded, GapState::Refilled, "").await,
             Err(left) if left.state == GapState::Open => follow.put_back(left.gap, recorded, tries),
-            Err(left) => follow.record(&recorded, GapState::Lost, &left.reason).await,
+            Err(left) => follow.record(lane, &recorded, GapState::Lost, &left.reason).await,
         }
     }
 }
@@ -201,10 +203,12 @@ async fn refill(lane: &Lane, follow: &Follow, gap: Gap, past: Past, publisher: &
             return Err(lost(&left, "the provider answers with another time".to_owned()));
         }
         records.sort_by_key(|record| (record.ts_event, gaps::head_of(record, past).and_then(|head| head.number)));
-        rows += records.len() as u64;
+        let count = records.len() as u64;
+        rows += count;
         if publisher.publish(&mut records).await.is_err() {
             return Err(Left { gap: left, state: GapState::Open, reason: "the engine stops".to_owned() });
         }
+        lane.meter.refilled(count);
         left = rest;
         match fetched.next {
             Some(next) if !left.is_empty() => query.cursor = Some(next),

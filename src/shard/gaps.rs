@@ -11,6 +11,7 @@ use std::time::Duration;
 use compact_str::{CompactString, format_compact};
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::GapState;
 use crate::model::{Data, Head, Kind, Query, Record, Stream, Symbol, TimeRange, number_of};
 use crate::source::{Ids, Past, Reach};
 use crate::time::UnixNanos;
@@ -24,18 +25,6 @@ pub struct Gap {
     pub ids: Option<(u64, u64)>,
     /// Between which times.
     pub range: TimeRange,
-}
-
-/// What became of a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GapState {
-    /// Nobody can bring it.
-    Lost,
-    /// It is asked for again.
-    Open,
-    /// It was recorded as open, and is no longer one.
-    Refilled,
 }
 
 /// A line of the file. `from` and `to` are ids, both included, or nanoseconds, the second excluded.

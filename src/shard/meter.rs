@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::http::Timings;
-use crate::metrics::{Attempt, Recorder, Refusal, Stage};
+use crate::metrics::{Attempt, GapState, Recorder, Refusal, Stage};
 use crate::model::{Judgement, Verdict};
 use crate::policy::BreakerState;
 
@@ -53,6 +53,16 @@ impl Meter {
     /// Polls were due while the one before still ran.
     pub(super) fn polls_skipped(&self, count: u64) {
         (0..count).for_each(|_| self.recorder.poll_skipped());
+    }
+
+    /// Records that a poll had missed have come.
+    pub(super) fn refilled(&self, count: u64) {
+        self.recorder.refilled(count);
+    }
+
+    /// A gap was recorded.
+    pub(super) fn gap(&self, state: GapState) {
+        self.recorder.gap(state);
     }
 
     /// A fetch was refused before anything was sent.
