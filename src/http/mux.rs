@@ -380,7 +380,10 @@ impl Mux {
             }
             Frame::GoAway { last, code } => self.go_away(last, code),
             Frame::Ping { is_answer: true, .. } | Frame::Settings { is_answer: true, .. } | Frame::Other => {}
-            Frame::Ping { is_answer: false, opaque } => frame::put_ping(&mut self.out, true, opaque),
+            Frame::Ping { is_answer: false, opaque } => {
+                self.may_ask()?;
+                frame::put_ping(&mut self.out, true, opaque);
+            }
             Frame::Reset { stream, code } => {
                 self.opened(stream)?;
                 if let Some(stream) = self.streams.get(&stream).cloned() {
@@ -482,8 +485,16 @@ impl Mux {
         } else if self.table == Kept::Unknown {
             self.table = Kept::No;
         }
+        self.may_ask()?;
         frame::put_settings_answer(&mut self.out);
         Ok(())
+    }
+
+    /// A peer that asks without reading the answers does not make this side keep them all.
+    fn may_ask(&self) -> Result<(), Broken> {
+        let what = "a peer that reads what it asks for";
+        let is_too_much = self.unsent().len() > ANSWERS_BYTES_MAX;
+        if is_too_much { Err(Broken { code: frame::ENHANCE_YOUR_CALM, what }) } else { Ok(()) }
     }
 
     fn widen(&mut self, id: u32, increment: u32) -> Result<(), Broken> {
@@ -562,6 +573,8 @@ const STREAM_WINDOW_BYTES: usize = 1 << 20;
 const WINDOW_BYTES: usize = 8 << 20;
 /// Bodies are not copied out faster than the socket takes them.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
+/// More than all requests that a connection may have in flight.
+const ANSWERS_BYTES_MAX: usize = 4 << 20;
 /// What an idle connection keeps for its next request.
 const IDLE_BYTES_MAX: usize = 1 << 10;
 const IDLE_STREAMS: usize = 8;
@@ -698,6 +711,14 @@ mod tests {
             let flooded = (0..=CHATTER_MAX).find_map(|_| mux.take(&flood).err());
             assert_eq!(flooded.unwrap().code, frame::ENHANCE_YOUR_CALM);
         }
+        // A peer that never reads what it asks for.
+        let mut mux = settled(&[]);
+        let asks = 2 * ANSWERS_BYTES_MAX / 17;
+        let flooded = (0..asks).find(|_| {
+            mux.calm();
+            mux.take(&raw(6, 0, 0, &[0; 8])).is_err()
+        });
+        assert!(flooded.is_some() && mux.unsent().len() <= ANSWERS_BYTES_MAX + 17);
         let mut mux = settled(&[]);
         open(&mut mux, &Request::get("/")).unwrap();
         mux.take(&raw(1, 0, 1, OK)).unwrap();
