@@ -50,7 +50,7 @@ impl Validators {
         if request.method != Method::Get || answer.status != 200 {
             return None;
         }
-        let copy = |name| answer.header(name).filter(|value| value.len() <= VALUE_BYTES_MAX).map(str::to_owned);
+        let copy = |name| answer.header(name).filter(|value| may_be_sent(value)).map(str::to_owned);
         let validator = Validator { etag: copy("etag"), modified: copy("last-modified") };
         if validator == Validator::default() && self.known.borrow().is_empty() {
             return None;
@@ -76,6 +76,12 @@ impl Validators {
     fn id(&self, query: &Query, request: &Request) -> u64 {
         self.hasher.hash_one((query, request.base, request.target()))
     }
+}
+
+/// An ETag may hold what a request of this client may not (RFC 9110 section 8.8.3): sent back, it would have every other
+/// request of the poll refused before it leaves.
+fn may_be_sent(value: &str) -> bool {
+    value.len() <= VALUE_BYTES_MAX && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Far more than a source has polls; targets that hold a time never come again and fill it up.
@@ -126,6 +132,9 @@ mod tests {
         let validators = Validators::default();
         let query = Query::new(Kind::Rate);
         remember(&validators, &query, "/1", &answer(&[("etag", &"x".repeat(VALUE_BYTES_MAX + 1))]));
+        for etag in ["\"\u{e9}\"", "\"a\tb\"", "\"a\u{7f}\""] {
+            remember(&validators, &query, "/1", &answer(&[("etag", etag)]));
+        }
         let mut failed = answer(&[("etag", "\"1\"")]);
         failed.status = 500;
         remember(&validators, &query, "/1", &failed);
