@@ -181,12 +181,13 @@ pub(super) fn room(length: Option<u64>, bytes_max: usize) -> Option<Vec<u8>> {
 }
 
 /// Grows a body for a chunk, after which `rest` bytes are due: once as much as was allocated on the length's word has come,
-/// the length is believed, so that a big body is moved once and not at each doubling.
+/// the length is believed, so that a big body is moved once and not at each doubling. One of no known length doubles.
 pub(super) fn grow(body: &mut Vec<u8>, chunk: usize, rest: Option<u64>, bytes_max: usize) {
     if body.capacity() - body.len() >= chunk || body.len() < CLAIM_BYTES_MAX / 2 {
         return;
     }
-    let rest = rest.map_or(0, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+    let Some(rest) = rest else { return };
+    let rest = usize::try_from(rest).unwrap_or(usize::MAX);
     let most = bytes_max.saturating_sub(body.len());
     body.reserve_exact(chunk.saturating_add(rest).min(most).max(chunk));
 }
@@ -238,6 +239,25 @@ const NEVER: Duration = Duration::from_secs(365 * 86_400);
 mod tests {
     use super::*;
     use crate::runtime::{Placement, launch, spawn};
+
+    #[test]
+    fn a_big_body_is_moved_seldom() {
+        let check = |length: Option<usize>, moves_max: usize| {
+            let (chunk, whole) = (vec![7; 16 << 10], 16 << 20);
+            let mut body = room(length.map(|length| length as u64), 64 << 20).unwrap();
+            let mut moves = 0;
+            while body.len() < whole {
+                let before = body.capacity();
+                let rest = length.map(|length| (length - body.len()) as u64);
+                grow(&mut body, chunk.len(), rest, 64 << 20);
+                body.extend_from_slice(&chunk);
+                moves += usize::from(body.capacity() != before && body.len() > chunk.len());
+            }
+            assert!(moves <= moves_max, "{moves} moves with {length:?}");
+        };
+        check(Some(16 << 20), 1);
+        check(None, 10);
+    }
 
     #[test]
     fn big_bodies_have_their_turns_one_at_a_time() {
