@@ -880,6 +880,9 @@ fn serve_frames(
                 let _ = stream.write_all(&frame(4, 1, 0, &[]));
             }
             if act(&mut stream, head[3], head[4], id, &payload, index) {
+                // A socket closed with bytes unread would reset, and take from the client what it has not read either.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
                 return;
             }
         }
