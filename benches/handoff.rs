@@ -1,6 +1,8 @@
 //! What crossing cores and recording cost: publish and drain of the normalization buffer, a quota grant, a mailbox
 //! round trip, one recorded attempt, one value in a latency histogram. One thread, no contention: the floor, not the load figure.
 
+mod common;
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -10,25 +12,12 @@ use futures_lite::future::block_on;
 use tidegate as _;
 use tidegate::handoff::{BufferSpec, QuotaCell, QuotaSettings, buffer, mailbox};
 use tidegate::metrics::{Attempt, CoreCells, Histogram, ShardCells, Stage};
-use tidegate::model::{Data, Dec, Native, Quote, Record, Symbol, Verdict};
+use tidegate::model::Verdict;
 use tidegate::policy::{WindowShape, WindowSpec};
 use tidegate::source::SOURCES;
-use tidegate::time::{Now, UnixNanos};
+use tidegate::time::Now;
 
-fn quote() -> Record {
-    let price = Some(Dec::default());
-    Record {
-        seq: 0,
-        source: SOURCES[0].spec().id,
-        symbol: Some(Symbol::new("BTC-USDT")),
-        native: Some(Native::new("BTCUSDT")),
-        ts_event: None,
-        ts_recv: UnixNanos::from_nanos(1),
-        ts_publish: UnixNanos::EPOCH,
-        attempt: 0,
-        data: Data::Quote(Quote { bid: price, ask: price, ..Quote::default() }),
-    }
-}
+use crate::common::quote;
 
 fn publish_and_drain(c: &mut Criterion) {
     let mut group = c.benchmark_group("buffer");

@@ -9,6 +9,8 @@
 //!
 //! - `ISOLATION_SECONDS=3` of each case, `ISOLATION_ROUNDS=5` of all.
 
+mod common;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode, Stdio};
@@ -16,6 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate::{Answered, Ask, Engine, Environment, Kind, Loader, Pending, Query};
+
+use crate::common::number;
 
 /// The program's own: giving back big bodies is part of what is measured.
 #[global_allocator]
@@ -68,8 +72,8 @@ fn main() -> ExitCode {
 
 /// The greatest factor over the cases, of the medians of the rounds.
 fn measure() -> io::Result<f64> {
-    let seconds = setting("ISOLATION_SECONDS", 3)?;
-    let rounds = setting("ISOLATION_ROUNDS", 5)?;
+    let seconds = number("ISOLATION_SECONDS", 3)?;
+    let rounds = number("ISOLATION_ROUNDS", 5)?;
     let good = serve(Case::Quiet)?;
     let mut runs: [Vec<Row>; 4] = Default::default();
     for _ in 0..rounds {
@@ -267,17 +271,6 @@ fn median<T: Ord + Copy>(rows: &[Row], of: impl Fn(&Row) -> T) -> T {
     let mut values: Vec<T> = rows.iter().map(of).collect();
     values.sort();
     values[values.len() / 2]
-}
-
-fn setting(name: &str, default: u64) -> io::Result<u64> {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .ok()
-            .filter(|count| *count > 0)
-            .ok_or_else(|| io::Error::other(format!("{name}: expected a number from 1, found {text:?}"))),
-        Err(_) => Ok(default),
-    }
 }
 
 fn told(error: tidegate::Error) -> io::Error {

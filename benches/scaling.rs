@@ -11,24 +11,27 @@
 //!
 //! - `SCALING_SECONDS=3` of each load run, `SCALING_ROUNDS=3` of them; `SCALING_MILLIS=500` of each run of a structure.
 
-use std::fs::{self, File};
+mod common;
+
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
 use hdrhistogram::Histogram;
-use rustix::thread::CpuSet;
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use tidegate::handoff::{BufferSpec, Drain, QuotaCell, QuotaSettings, Woken, buffer};
-use tidegate::model::{Data, Dec, Native, Quote, Record, Symbol};
+use tidegate::model::Record;
 use tidegate::policy::{WindowShape, WindowSpec};
+use tidegate::runtime::{stay_on, thread_cpu_time};
 use tidegate::source::SOURCES;
-use tidegate::time::{Now, UnixNanos};
+use tidegate::time::Now;
+
+use crate::common::{Folder, number, quote, simulator};
 
 /// The program's own.
 #[global_allocator]
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
 fn measure() -> io::Result<()> {
     let cpus = tidegate::runtime::allowed_cpus();
     let last = *cpus.last().ok_or_else(|| io::Error::other("expected a CPU, found none"))?;
-    let length = Duration::from_millis(setting("SCALING_MILLIS", 500)?);
+    let length = Duration::from_millis(number("SCALING_MILLIS", 500)?);
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu_info = text("/proc/cpuinfo");
     let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -110,9 +113,9 @@ struct Run {
 }
 
 fn shards(cpus: &[usize], last: usize) -> io::Result<Core> {
-    let (seconds, rounds) = (setting("SCALING_SECONDS", 3)?, setting("SCALING_ROUNDS", 3)?);
-    let folder = Folder::new()?;
-    let simulator = Simulator::start(&folder.0, last)?;
+    let (seconds, rounds) = (number("SCALING_SECONDS", 3)?, number("SCALING_ROUNDS", 3)?);
+    let folder = Folder::new("scaling")?;
+    let simulator = simulator(&folder.0, last, &[])?;
     println!(
         "\nengine: closed loop, {} sources over HTTPS, {rounds} x {seconds} s; medians (least to greatest)",
         SOURCES.len()
@@ -278,7 +281,7 @@ fn published(publisher: &tidegate::handoff::Publisher, batch: usize, length: Dur
     while Instant::now() < until {
         // One clock reading for several publishes: it costs as much as a record.
         answers.resize_with((CHUNK / batch).max(1), || vec![quote(); batch]);
-        let (at, cpu) = (Instant::now(), thread_cpu());
+        let (at, cpu) = (Instant::now(), thread_cpu_time());
         let count = answers.iter().map(Vec::len).sum::<usize>();
         for mut answer in answers.drain(..) {
             if block_on(publisher.publish(&mut answer)).is_err() {
@@ -286,7 +289,7 @@ fn published(publisher: &tidegate::handoff::Publisher, batch: usize, length: Dur
             }
             records.append(&mut answer);
         }
-        part.add(count, at.elapsed(), thread_cpu().saturating_sub(cpu));
+        part.add(count, at.elapsed(), thread_cpu_time().saturating_sub(cpu));
         records.clear();
     }
     part
@@ -296,14 +299,14 @@ fn published(publisher: &tidegate::handoff::Publisher, batch: usize, length: Dur
 fn drained(mut drain: Drain) -> (u64, Duration) {
     let tally = drain.tally();
     let mut out = Vec::with_capacity(DRAIN_MAX);
-    let (mut count, cpu) = (0, thread_cpu());
+    let (mut count, cpu) = (0, thread_cpu_time());
     loop {
         let taken = drain.pop_batch(DRAIN_MAX, &mut out);
         out.drain(..).for_each(|record| tally.delivered(&record));
         tally.put_down(taken);
         count += taken as u64;
         if taken == 0 && block_on(drain.wait()) == Woken::Closed {
-            return (count, thread_cpu().saturating_sub(cpu));
+            return (count, thread_cpu_time().saturating_sub(cpu));
         }
     }
 }
@@ -417,7 +420,7 @@ fn heading(what: &str) {
 /// Does chunks of operations until the time is over.
 fn timed(length: Duration, mut chunk: impl FnMut() -> usize) -> Part {
     let mut part = Part::new();
-    let (until, cpu) = (Instant::now() + length, thread_cpu());
+    let (until, cpu) = (Instant::now() + length, thread_cpu_time());
     let mut at = Instant::now();
     while at < until {
         let count = chunk();
@@ -425,15 +428,13 @@ fn timed(length: Duration, mut chunk: impl FnMut() -> usize) -> Part {
         part.add(count, end - at, Duration::ZERO);
         at = end;
     }
-    part.cpu = thread_cpu().saturating_sub(cpu);
+    part.cpu = thread_cpu_time().saturating_sub(cpu);
     part
 }
 
 fn on_cpu<T: Send + 'static>(cpu: usize, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(move || {
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        let _ = rustix::thread::sched_setaffinity(None, &set);
+        stay_on(&[cpu]);
         work()
     })
 }
@@ -442,87 +443,9 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// CPU time of the calling thread.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-fn quote() -> Record {
-    let price = Some(Dec::default());
-    Record {
-        seq: 0,
-        source: SOURCES[0].spec().id,
-        symbol: Some(Symbol::new("BTC-USDT")),
-        native: Some(Native::new("BTCUSDT")),
-        ts_event: None,
-        ts_recv: UnixNanos::from_nanos(1),
-        ts_publish: UnixNanos::EPOCH,
-        attempt: 0,
-        data: Data::Quote(Quote { bid: price, ask: price, ..Quote::default() }),
-    }
-}
-
 /// Least, median and greatest.
 fn spread(runs: &[Run], of: impl Fn(&Run) -> f64) -> (f64, f64, f64) {
     let mut values: Vec<f64> = runs.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     (values[0], values[values.len() / 2], values[values.len() - 1])
-}
-
-/// The simulator in its own process.
-struct Simulator(Child);
-
-impl Simulator {
-    fn start(folder: &Path, cpu: usize) -> io::Result<Self> {
-        let (config, told) = (folder.join("sim.toml"), folder.join("sim.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["sim", "--listen", "127.0.0.1:0", "--cpu", &cpu.to_string(), "--data", "sim"]);
-        command.current_dir(folder).stdout(File::create(&config)?).stderr(File::create(&told)?);
-        let mut simulator = Simulator(command.spawn()?);
-        let until = Instant::now() + Duration::from_secs(30);
-        // The line comes after the whole configuration has been written.
-        while !fs::read_to_string(&told)?.contains("listens on") {
-            if simulator.0.try_wait()?.is_some() || Instant::now() > until {
-                return Err(io::Error::other(format!("the simulator did not start: {}", fs::read_to_string(&told)?)));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(simulator)
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("tidegate-scaling-{}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn setting(name: &str, default: u64) -> io::Result<u64> {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .ok()
-            .filter(|count| *count > 0)
-            .ok_or_else(|| io::Error::other(format!("{name}: expected a number from 1, found {text:?}"))),
-        Err(_) => Ok(default),
-    }
 }

@@ -8,15 +8,19 @@
 //! - `TARGET_SECONDS=10` of each run, besides the warm-up; 600 soaks, and a drift of memory or latency is a miss.
 //! - `TARGET_RATES=5000,10000,50000` requests a second, `TARGET_HTTP=1,2`, `TARGET_AUDIT=off,requests`.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate as _;
+
+use crate::common::{Ended, Folder, simulator};
 
 /// What every run has to keep, in milliseconds and in parts of one.
 const P50_MS: f64 = 50.0;
@@ -65,8 +69,9 @@ fn measure() -> io::Result<Vec<String>> {
         .map_err(|_| invalid("TARGET_RATES", "numbers with commas between"))?;
     let versions = setting("TARGET_HTTP", "1,2");
     let audits = setting("TARGET_AUDIT", "off,requests");
-    let folder = Folder::new()?;
-    let simulator = Simulator::start(&folder.0)?;
+    let folder = Folder::new("targets")?;
+    fs::write(folder.0.join("profile.toml"), PROFILE)?;
+    let simulator = simulator(&folder.0, 1, &["--profile", "profile.toml"])?;
     println!(
         "{} CPUs, kernel {}, {} s a run after {} s of warm-up; latency in ms from the intended start",
         std::thread::available_parallelism().map_or(0, usize::from),
@@ -120,7 +125,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs, prints its row and returns what it missed.
-    fn execute(&self, folder: &Path, simulator: &Simulator) -> io::Result<Vec<String>> {
+    fn execute(&self, folder: &Path, simulator: &Ended) -> io::Result<Vec<String>> {
         let (data, report) = (folder.join("data"), folder.join("report.json"));
         let _ = fs::remove_dir_all(&data);
         let length = WARM_UP + Duration::from_secs(self.seconds);
@@ -130,10 +135,10 @@ impl Run<'_> {
         command.args(["--warm-up", &format!("{}s", WARM_UP.as_secs()), "--data", "data", "--json", "report.json"]);
         command.env("INGESTION_AUDIT__LEVEL", self.audit).env("INGESTION_LOG__FILTER", "error");
         command.current_dir(folder).stdout(Stdio::null());
-        let before = (Instant::now(), cpu_time(simulator.child.id()));
+        let before = (Instant::now(), cpu_time(simulator.0.id()));
         let mut child = Ended(command.spawn()?);
         let memory = watch_memory(&mut child.0)?;
-        let simulated = (cpu_time(simulator.child.id()) - before.1) / before.0.elapsed().as_secs_f64();
+        let simulated = (cpu_time(simulator.0.id()) - before.1) / before.0.elapsed().as_secs_f64();
         let text = fs::read(&report)?;
         let report: Value = serde_json::from_slice(&text).map_err(io::Error::other)?;
         Ok(self.judge(&report, simulated, &memory))
@@ -251,65 +256,6 @@ fn cpu_time(pid: u32) -> f64 {
         text.split(' ').next()?.parse::<u64>().ok()
     });
     nanos.sum::<u64>() as f64 / 1e9
-}
-
-/// The simulator in its own process.
-struct Simulator {
-    child: Child,
-}
-
-impl Simulator {
-    fn start(folder: &Path) -> io::Result<Self> {
-        fs::write(folder.join("profile.toml"), PROFILE)?;
-        let (config, told) = (folder.join("sim.toml"), folder.join("sim.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["sim", "--listen", "127.0.0.1:0", "--cpu", "1", "--data", "sim", "--profile", "profile.toml"]);
-        command.current_dir(folder).stdout(File::create(&config)?).stderr(File::create(&told)?);
-        let mut simulator = Simulator { child: command.spawn()? };
-        let until = Instant::now() + Duration::from_secs(30);
-        // The line comes after the whole configuration has been written.
-        while !fs::read_to_string(&told)?.contains("listens on") {
-            if simulator.child.try_wait()?.is_some() || Instant::now() > until {
-                return Err(io::Error::other(format!("the simulator did not start: {}", fs::read_to_string(&told)?)));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(simulator)
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that does not outlive the bench.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("tidegate-targets-{}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn setting(name: &str, default: &str) -> String {
